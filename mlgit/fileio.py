@@ -1,0 +1,111 @@
+"""Files written so that a crash leaves the old content or the new one, never half of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from mlgit.errors import FileSystemError
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run the command again",
+    errno.EDQUOT: "free some of your quota and run the command again",
+    errno.EROFS: "the file system is read-only: work on a copy, or remount it",
+    errno.EACCES: "check the permissions of the path",
+    errno.EPERM: "check the permissions of the path",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+}
+
+
+def file_system_error(error: OSError, doing: str, path: Path) -> FileSystemError:
+    """Turn an OSError into the error a user should see.
+
+    Args:
+        error: What the operating system said.
+        doing: What was tried, as in ``cannot {doing} {path}``: ``write``, ``read``.
+        path: Where.
+
+    Returns:
+        An error with the path, the reason and what to do; raise it from ``error``.
+    """
+    reason = (error.strerror or str(error)).lower()
+    return FileSystemError(
+        f"cannot {doing} '{path}': {reason}",
+        hint=_HINTS.get(error.errno or 0, "nothing was changed; run the command again when the cause is gone"),
+    )
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and new names in ``path`` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+        ):  # file systems that cannot sync a directory say so
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the block ends well, and vanishes otherwise.
+
+    Args:
+        path: The final name; its directory must exist.
+        durable: Sync file and directory before and after the rename, so that a power cut cannot undo it.
+
+    Yields:
+        A binary file, writable and readable.
+
+    Raises:
+        FileSystemError: The operating system refused; ``path`` is as it was.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    try:
+        try:
+            with temporary.open("x+b") as stream:
+                yield stream
+                stream.flush()
+                if durable:
+                    os.fsync(stream.fileno())
+            temporary.replace(path)
+            if durable:
+                sync_directory(path.parent)
+        except OSError as error:
+            raise file_system_error(error, "write", path) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace the content of ``path`` by ``data`` at once.
+
+    Raises:
+        FileSystemError: The operating system refused; ``path`` is as it was.
+    """
+    with replacing(path, durable=durable) as stream:
+        stream.write(data)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of ``path``.
+
+    Raises:
+        FileSystemError: The operating system refused. A missing file raises FileNotFoundError as usual.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise file_system_error(error, "read", path) from error

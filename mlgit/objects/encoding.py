@@ -1,0 +1,139 @@
+"""Canonical JSON (RFC 8785): one written form per value, so that equal content has equal bytes.
+
+``Fields`` reads such a document back, strictly: bytes in a store may be damaged or hostile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NoReturn, TypeVar, Union, cast
+
+import rfc8785
+
+from mlgit.errors import CorruptObjectError, InvalidInputError
+
+JsonValue = Union[None, bool, int, float, str, Sequence["JsonValue"], Mapping[str, "JsonValue"]]
+
+T = TypeVar("T")
+
+
+def canonical_json(value: JsonValue) -> bytes:
+    """Return the RFC 8785 encoding of ``value``.
+
+    Args:
+        value: JSON data; integers up to 2^53 - 1, finite floats, strings without lone surrogates.
+
+    Raises:
+        InvalidInputError: Something that has no canonical form.
+    """
+    try:
+        return rfc8785.dumps(_plain(value))
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
+        raise InvalidInputError(f"a value cannot be written as canonical JSON: {error}", kind="bad-value") from error
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    """Return ``value`` made of dicts and lists only."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)  # ids and enumerations are subclasses of str
+    return value
+
+
+def parse_json(data: bytes, what: str) -> Fields:
+    """Read a canonical JSON document whose top is an object.
+
+    Args:
+        data: The bytes.
+        what: What they should be, for the error: ``commit 4f2a91c0de``.
+
+    Raises:
+        CorruptObjectError: Not JSON, not an object, or a key stands twice.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise CorruptObjectError(f"{what} is not readable: {error}") from error
+    return Fields(value, what)
+
+
+def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class Fields:
+    """Strict access to the fields of a JSON object; every mismatch is a CorruptObjectError naming the field."""
+
+    def __init__(self, value: object, what: str) -> None:
+        if not isinstance(value, dict):
+            raise CorruptObjectError(f"{what} is not a JSON object")
+        self.values = cast("dict[str, JsonValue]", value)
+        self.what = what
+
+    def _fail(self, name: str, expected: str) -> NoReturn:
+        raise CorruptObjectError(f"{self.what}: field '{name}' is not {expected}")
+
+    def text(self, name: str) -> str:
+        """Return a string field."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else self._fail(name, "a string")
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a string field or None where it is null."""
+        return None if self.values.get(name) is None else self.text(name)
+
+    def integer(self, name: str) -> int:
+        """Return an integer field."""
+        value = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self._fail(name, "an integer")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean field."""
+        value = self.values.get(name)
+        return value if isinstance(value, bool) else self._fail(name, "true or false")
+
+    def number(self, name: str) -> float:
+        """Return a number field as a float."""
+        value = self.values.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self._fail(name, "a number")
+        return float(value)
+
+    def optional_number(self, name: str) -> float | None:
+        """Return a number field or None where it is null."""
+        return None if self.values.get(name) is None else self.number(name)
+
+    def mapping(self, name: str) -> Mapping[str, JsonValue]:
+        """Return an object field as plain JSON."""
+        value = self.values.get(name)
+        return value if isinstance(value, dict) else self._fail(name, "an object")
+
+    def fields(self, name: str) -> Fields:
+        """Return an object field for strict reading."""
+        return Fields(self.values.get(name), f"{self.what}: field '{name}'")
+
+    def optional_fields(self, name: str) -> Fields | None:
+        """Return an object field for strict reading, or None where it is null."""
+        return None if self.values.get(name) is None else self.fields(name)
+
+    def items(self, name: str) -> list[Fields]:
+        """Return a list of objects, each for strict reading."""
+        return [Fields(item, f"{self.what}: {name}[{index}]") for index, item in enumerate(self.list(name))]
+
+    def list(self, name: str) -> Sequence[JsonValue]:
+        """Return a list field as plain JSON."""
+        value = self.values.get(name)
+        return value if isinstance(value, list) else self._fail(name, "a list")

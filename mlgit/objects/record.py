@@ -1,0 +1,74 @@
+"""What manifests, commits, tags and certificate results share: a canonical encoding with a version, and an id."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+from mlgit.errors import CorruptObjectError
+from mlgit.objects.encoding import Fields, JsonValue, canonical_json, parse_json
+from mlgit.objects.ids import ID_TYPES, ObjectId, hasher, preamble
+
+VERSION = 1
+
+
+class Record(ABC):
+    """An object whose bytes are canonical JSON. Subclasses are frozen dataclasses and final."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def to_json(self) -> Mapping[str, JsonValue]:
+        """Return the content as JSON, without ``type`` and ``version``."""
+
+    @classmethod
+    @abstractmethod
+    def from_fields(cls, fields: Fields) -> Self:
+        """Return the record that ``to_json`` described.
+
+        Raises:
+            CorruptObjectError: A field is missing or of the wrong type.
+        """
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes: RFC 8785 JSON with ``type`` and ``version``."""
+        return canonical_json({"type": self.kind, "version": VERSION, **self.to_json()})
+
+    @property
+    def id(self) -> ObjectId:
+        """The id of the canonical bytes."""
+        return ID_TYPES[self.kind].from_digest(hasher(preamble(self.kind) + self.encode()).digest())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a record back.
+
+        Args:
+            data: What ``encode`` returned.
+
+        Raises:
+            CorruptObjectError: Not such a record, or one of a newer version.
+        """
+        fields = parse_json(data, f"a {cls.kind}")
+        if fields.text("type") != cls.kind:
+            raise CorruptObjectError(f"expected a {cls.kind}, found a '{fields.text('type')}'")
+        if fields.integer("version") != VERSION:
+            raise CorruptObjectError(
+                f"a {cls.kind} has version {fields.integer('version')}, this mlgit reads version {VERSION}",
+                kind="newer-version",
+                hint="update mlgit",
+            )
+        return cls.from_fields(fields)
+
+
+def decode_record(kind: str, data: bytes) -> Record:
+    """Read the record of any kind, by its kind's name.
+
+    Raises:
+        CorruptObjectError: Not such a record.
+    """
+    for record in Record.__subclasses__():
+        if record.kind == kind:
+            return record.decode(data)
+    raise CorruptObjectError(f"'{kind}' is not a kind of record")
