@@ -164,7 +164,12 @@ def parse_header(raw: bytes, source: str) -> Header:
     return Header(raw=bytes(raw), entries=tuple(entries), metadata=MappingProxyType(metadata))
 
 
-def build_header(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None) -> Header:
+def build_header(
+    tensors: Mapping[str, tuple[str, Sequence[int]]],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    source: str = "a new file",
+) -> Header:
     """Lay out a new file: widest elements first, then by name, so that every tensor lies aligned.
 
     The same tensors and metadata give the same bytes, whatever the order of the mappings.
