@@ -1,0 +1,126 @@
+"""``mlgit branch``: list, create, rename and delete branches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlgit.errors import AlreadyExistsError, CheckFailedError, ConflictError, NotFoundError, did_you_mean
+from mlgit.history.ancestry import is_ancestor
+from mlgit.history.revision import check_branch_name
+from mlgit.objects import Commit, CommitId
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.repository import HEADS, REMOTES, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch.
+
+    Attributes:
+        name: Short name: ``main``, ``origin/main``.
+        id: Where it stands.
+        commit: The commit there.
+        current: Whether HEAD is on it.
+        remote: Whether it is another repository's branch as last seen.
+    """
+
+    name: str
+    id: CommitId
+    commit: Commit
+    current: bool
+    remote: bool = False
+
+
+def branches(repository: Repository, *, remotes: bool = False) -> list[Branch]:
+    """Return the local branches, and those of other repositories when ``remotes`` is set, sorted by name."""
+    current = repository.refs.head().branch
+    found = []
+    for prefix in (HEADS, REMOTES) if remotes else (HEADS,):
+        for name, value in repository.named(prefix).items():
+            commit_id = CommitId(value)
+            commit = repository.commit_of(commit_id)
+            found.append(Branch(name, commit_id, commit, prefix + name == current, prefix == REMOTES))
+    return found
+
+
+def create_branch(repository: Repository, name: str, start: str = "HEAD", *, actor: Actor = ANYONE) -> Branch:
+    """Create a branch.
+
+    Args:
+        repository: Where.
+        name: Short name.
+        start: Revision it starts at.
+        actor: For the reflog.
+
+    Raises:
+        InvalidInputError: Not a name for a branch.
+        AlreadyExistsError: The name is taken.
+        NotFoundError: ``start`` names nothing.
+    """
+    check_branch_name(name)
+    commit_id = repository.resolve(start)
+    if repository.refs.read(HEADS + name) is not None:
+        raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
+    repository.refs.update(
+        HEADS + name,
+        commit_id,
+        expected=None,
+        who=actor.who(repository),
+        when=actor.when(),
+        reason=f"branch: created from {start}",
+    )
+    return Branch(name, commit_id, repository.commit_of(commit_id), current=False)
+
+
+def delete_branch(repository: Repository, name: str, *, force: bool = False, actor: Actor = ANYONE) -> Branch:
+    """Delete a branch; its commits stay reachable through its reflog.
+
+    Args:
+        repository: Where.
+        name: Short name.
+        force: Delete it though its commits are on no other branch.
+        actor: For the reflog.
+
+    Raises:
+        NotFoundError: No such branch.
+        ConflictError: It is the current one.
+        CheckFailedError: Its commits are on no other branch.
+    """
+    branch = _find(repository, name)
+    if branch.current:
+        raise ConflictError(
+            f"'{name}' is the current branch", kind="current-branch", hint="switch to another one before deleting it"
+        )
+    others = [found for other, found in repository.branches().items() if other != name]
+    if not force and not any(is_ancestor(repository.commit_of, branch.id, other) for other in others):
+        raise CheckFailedError(
+            f"the commits of '{name}' are on no other branch", kind="not-merged", hint=f"`mlgit branch -D {name}` deletes it"
+        )
+    repository.refs.update(
+        HEADS + name, None, expected=branch.id, who=actor.who(repository), when=actor.when(), reason="branch: deleted"
+    )
+    return branch
+
+
+def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = ANYONE) -> Branch:
+    """Rename a branch; HEAD follows when it is the current one.
+
+    Raises:
+        InvalidInputError: ``new`` is not a name for a branch.
+        NotFoundError: No branch is called ``old``.
+        AlreadyExistsError: ``new`` is taken.
+    """
+    branch = _find(repository, old)
+    created = create_branch(repository, new, branch.id, actor=actor)
+    who, when = actor.who(repository), actor.when()
+    if branch.current:
+        repository.refs.set_head(HEADS + new, who=who, when=when, reason=f"branch: renamed {old} to {new}")
+    repository.refs.update(HEADS + old, None, expected=branch.id, who=who, when=when, reason=f"branch: renamed to {new}")
+    return Branch(new, created.id, created.commit, branch.current)
+
+
+def _find(repository: Repository, name: str) -> Branch:
+    found = {branch.name: branch for branch in branches(repository)}
+    if name not in found:
+        raise NotFoundError(f"no branch is named '{name}'", kind="unknown-branch", hint=did_you_mean(name, found))
+    return found[name]

@@ -1,0 +1,125 @@
+"""``mlgit clone``: copy a repository with its history, and check out its current branch."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlgit.errors import AlreadyExistsError, CorruptObjectError, InvalidInputError
+from mlgit.fileio import file_system_error, sync_directory
+from mlgit.objects import CommitId
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.config import settings_path
+from mlgit.progress import NoProgress, Progress
+from mlgit.repository import CERTIFICATES, DEFAULT_BRANCH, HEADS, PROBES, REMOTES, TAGS, Repository
+from mlgit.tomledit import set_value
+from mlgit.worktree.checkout import checkout, remember
+
+
+@dataclass(frozen=True, slots=True)
+class CloneResult:
+    """A new copy.
+
+    Attributes:
+        repository: It.
+        source: Where it came from.
+        branch: Short name of the checked-out branch.
+        commit: The commit there, or None when the source has none.
+    """
+
+    repository: Repository
+    source: Path
+    branch: str
+    commit: CommitId | None
+
+
+def clone(
+    source: Path,
+    directory: Path | None = None,
+    *,
+    user_settings: Path | None = None,
+    actor: Actor = ANYONE,
+    progress: Progress | None = None,
+) -> CloneResult:
+    """Copy a repository; the copy appears complete or not at all.
+
+    The source's branches become ``origin/…``; its tags, probes and certificate results keep their names.
+
+    Args:
+        source: A repository on this machine.
+        directory: Where to; by default the source's name in the current directory. Must be missing or empty.
+        user_settings: The user's own settings file.
+        actor: For the reflog.
+        progress: Is told of packs.
+
+    Raises:
+        NotFoundError: ``source`` is no repository.
+        AlreadyExistsError: ``directory`` is not empty, or lies inside a repository.
+        CorruptObjectError: An object of the current branch is damaged in the source.
+        FileSystemError: The operating system refused; nothing is left behind.
+    """
+    origin = Repository(source, user_settings=user_settings)
+    place = Path(directory if directory is not None else Path.cwd() / origin.root.name).absolute()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise AlreadyExistsError(f"'{place}' exists and is not empty", kind="path-exists", hint="choose another directory")
+    if place.is_relative_to(origin.root):
+        raise InvalidInputError(f"'{place}' lies inside the repository it would copy", hint="choose a place outside")
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(6)}.tmp")
+    branch = (origin.refs.head().branch or HEADS + DEFAULT_BRANCH).removeprefix(HEADS)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copy = Repository.create(temporary, branch=branch, user_settings=user_settings)
+        try:
+            _copy_packs(origin, copy, progress or NoProgress())
+            _copy_refs(origin, copy, branch, actor)
+            set_value(settings_path(copy), ["remote", "origin", "url"], str(origin.root))
+            _first_checkout(copy, progress)
+            if place.exists():
+                place.rmdir()
+            temporary.rename(place)
+            sync_directory(place.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise file_system_error(error, "clone into", place) from error
+    opened = Repository(place, user_settings=user_settings)
+    return CloneResult(opened, origin.root, branch, opened.head)
+
+
+def _copy_packs(origin: Repository, copy: Repository, progress: Progress) -> None:
+    paths = origin.objects.pack_paths()
+    with progress.task("copying", sum(path.stat().st_size for path in paths)) as bar:
+        for path in paths:
+            destination = copy.folder / "objects" / path.name
+            with path.open("rb") as reader, destination.open("xb") as writer:
+                shutil.copyfileobj(reader, writer, 1 << 22)
+                writer.flush()
+                os.fsync(writer.fileno())
+            bar.advance(path.stat().st_size, path.name)
+    sync_directory(copy.folder / "objects")
+    for problem in copy.objects.check_packs():
+        raise CorruptObjectError(f"'{origin.root}' is damaged: {problem}", hint="run `mlgit fsck` there")
+
+
+def _copy_refs(origin: Repository, copy: Repository, branch: str, actor: Actor) -> None:
+    who, when, reason = actor.who(copy), actor.when(), f"clone: from {origin.root}"
+    renamed = {HEADS: f"{REMOTES}origin/", TAGS: TAGS, PROBES: PROBES, CERTIFICATES: CERTIFICATES}
+    for prefix, destination in renamed.items():
+        for name, value in origin.named(prefix).items():
+            copy.refs.update(destination + name, value, expected=None, who=who, when=when, reason=reason)
+    head = origin.head
+    if head is not None:
+        copy.refs.update(HEADS + branch, head, expected=None, who=who, when=when, reason=reason)
+
+
+def _first_checkout(copy: Repository, progress: Progress | None) -> None:
+    if copy.head is None:
+        return
+    manifest = copy.manifest_of(copy.head)
+    with copy.lock():
+        checkout(copy, manifest, paths=[file.path for file in manifest.files], progress=progress)
+        remember(copy, manifest)

@@ -1,0 +1,73 @@
+"""``mlgit restore``: give up uncommitted changes of files, or take files from another commit."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.objects import Manifest
+from mlgit.progress import Progress
+from mlgit.repository import Repository
+from mlgit.worktree.checkout import checkout, remember
+from mlgit.worktree.snapshot import Hashing, snapshot
+from mlgit.worktree.status import committed_contents, file_changes, working_contents
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """What was restored.
+
+    Attributes:
+        paths: Files that were written, sorted.
+    """
+
+    paths: tuple[str, ...]
+
+
+def restore(
+    repository: Repository, paths: Sequence[str], *, source: str = "HEAD", progress: Progress | None = None
+) -> RestoreResult:
+    """Write committed files over the working ones.
+
+    Args:
+        repository: Where.
+        paths: Files or directories relative to the model directory; ``.`` is all of it.
+        source: Revision to take them from.
+        progress: Is told of files.
+
+    Raises:
+        NotFoundError: A path that ``source`` does not hold.
+    """
+    with repository.lock():
+        manifest = repository.manifest_of(repository.resolve(source))
+        wanted = _matching(manifest, paths, source)
+        target = committed_contents(repository, manifest)
+        try:
+            working = working_contents(snapshot(repository, Hashing(), progress=progress))
+        except InvalidInputError:
+            working = {}  # a working file that cannot be read is just what should be overwritten
+        differing = [
+            change.path for change in file_changes(target, working) if change.path in wanted and change.path in target
+        ]
+        checkout(repository, manifest, paths=differing, progress=progress)
+        head = repository.head
+        if head is not None and manifest == repository.manifest_of(head):
+            clean = [path for path in target if path in wanted or working.get(path) == target[path]]
+            remember(repository, manifest, clean)
+    return RestoreResult(tuple(differing))
+
+
+def _matching(manifest: Manifest, paths: Sequence[str], source: str) -> set[str]:
+    known = [file.path for file in manifest.files]
+    wanted: set[str] = set()
+    for path in paths:
+        plain = posixpath.normpath(path)
+        found = {name for name in known if plain == "." or name == plain or name.startswith(plain + "/")}
+        if not found:
+            raise NotFoundError(
+                f"'{source}' holds no file '{path}'", kind="unknown-path", hint=did_you_mean(plain, known)
+            )
+        wanted |= found
+    return wanted

@@ -1,0 +1,166 @@
+"""``mlgit switch``: put another commit into the working directory and make its branch the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
+from mlgit.history.revision import check_branch_name
+from mlgit.objects import CommitId, Manifest
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.progress import Progress
+from mlgit.repository import HEADS, REMOTES, Repository
+from mlgit.worktree.checkout import checkout, remember
+from mlgit.worktree.snapshot import Hashing, snapshot
+from mlgit.worktree.status import committed_contents, file_changes, working_contents
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchResult:
+    """Where HEAD is now.
+
+    Attributes:
+        branch: Full name of the branch, or None when HEAD is detached.
+        commit: The commit, or None on a branch without commits.
+        created: Whether the branch is new.
+        kept: Files with uncommitted changes that were carried over.
+    """
+
+    branch: str | None
+    commit: CommitId | None
+    created: bool
+    kept: tuple[str, ...]
+
+
+def switch(
+    repository: Repository,
+    name: str,
+    *,
+    create: bool = False,
+    start: str | None = None,
+    detach: bool = False,
+    actor: Actor = ANYONE,
+    progress: Progress | None = None,
+) -> SwitchResult:
+    """Go to a branch, a new branch or a commit.
+
+    Uncommitted changes are carried over when both commits hold the same version of the file; otherwise nothing happens.
+
+    Args:
+        repository: Where.
+        name: A branch, with ``detach`` any revision; the name of another repository's branch creates one like it.
+        create: Make the branch first.
+        start: Where the new branch starts; HEAD by default.
+        detach: Leave all branches and stand on the commit itself.
+        actor: For the reflog.
+        progress: Is told of files.
+
+    Raises:
+        NotFoundError: No such branch or revision.
+        AlreadyExistsError: The branch to create exists.
+        ConflictError: Uncommitted changes would be lost; nothing was changed.
+    """
+    with repository.lock():
+        plan = _plan(repository, name, create=create, start=start, detach=detach)
+        who, when = actor.who(repository), actor.when()
+
+        def move() -> None:
+            if plan.branch is None and plan.commit is not None:
+                repository.refs.set_head(plan.commit, who=who, when=when, reason=f"switch: to {name}")
+                return
+            if plan.branch is not None:
+                if plan.created and plan.commit is not None:
+                    reason = f"branch: created from {start or 'HEAD'}"
+                    repository.refs.update(plan.branch, plan.commit, expected=None, who=who, when=when, reason=reason)
+                repository.refs.set_head(plan.branch, who=who, when=when, reason=f"switch: to {name}")
+
+        if plan.commit is None or plan.commit == repository.head:
+            move()
+            return SwitchResult(plan.branch, plan.commit, plan.created, ())
+        kept = replace_working_files(repository, plan.commit, then=move, progress=progress)
+    return SwitchResult(plan.branch, plan.commit, plan.created, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    branch: str | None
+    commit: CommitId | None
+    created: bool
+
+
+def _plan(repository: Repository, name: str, *, create: bool, start: str | None, detach: bool) -> _Plan:
+    if create and detach:
+        raise InvalidInputError("a new branch and a detached HEAD exclude each other", hint="leave out `--detach`")
+    if start is not None and not create:
+        raise InvalidInputError(f"a start '{start}' is only for a new branch", hint=f"`mlgit switch -c {name} {start}`")
+    if detach:
+        return _Plan(None, repository.resolve(name), created=False)
+    full = HEADS + name
+    if create:
+        check_branch_name(name)
+        if repository.refs.read(full) is not None:
+            raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
+        return _Plan(full, repository.head if start is None else repository.resolve(start), created=True)
+    found = repository.refs.read(full)
+    if found is not None:
+        return _Plan(full, CommitId(found), created=False)
+    tracked = repository.refs.read(f"{REMOTES}origin/{name}")
+    if tracked is not None:
+        return _Plan(full, CommitId(tracked), created=True)
+    if repository.refs.head().branch == full:
+        return _Plan(full, None, created=False)
+    raise _no_branch(repository, name)
+
+
+def _no_branch(repository: Repository, name: str) -> NotFoundError:
+    """Build the error for a name that is no branch, with the best hint."""
+    try:
+        repository.resolve(name)
+        hint = f"it names a commit: `mlgit switch --detach {name}`, or make a branch with `mlgit switch -c NAME {name}`"
+    except (NotFoundError, InvalidInputError):
+        hint = f"create it with `mlgit switch -c {name}`"
+    return NotFoundError(f"no branch is named '{name}'", kind="unknown-branch", hint=hint)
+
+
+def replace_working_files(
+    repository: Repository,
+    target: CommitId,
+    *,
+    then: Callable[[], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, ...]:
+    """Bring the working files from HEAD's state to that of ``target``; uncommitted changes survive or stop it.
+
+    Args:
+        repository: Where; the caller holds the worktree lock.
+        target: The commit to bring in.
+        then: Called when the files are in place; when it raises, they are put back.
+        progress: Is told of files.
+
+    Returns:
+        Files with uncommitted changes that were carried over.
+
+    Raises:
+        ConflictError: A file with uncommitted changes would be overwritten; nothing was changed.
+    """
+    head = repository.head
+    before = Manifest({}) if head is None else repository.manifest_of(head)
+    after = repository.manifest_of(target)
+    working = working_contents(snapshot(repository, Hashing(), progress=progress))
+    old, new = committed_contents(repository, before), committed_contents(repository, after)
+    dirty = {change.path for change in file_changes(old, working)}
+    differing = [change.path for change in file_changes(old, new)]
+    lost = [path for path in differing if path in dirty and working.get(path) != new.get(path)]
+    if lost:
+        shown = ", ".join(f"'{path}'" for path in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise ConflictError(
+            f"uncommitted changes in {shown} would be lost",
+            kind="uncommitted-changes",
+            hint="commit them with `mlgit commit`, or give them up with `mlgit restore`",
+        )
+    write = [path for path in differing if path in new and path not in dirty]
+    remove = [path for path in differing if path not in new and path in working]
+    checkout(repository, after, paths=write, remove=remove, then=then, progress=progress)
+    remember(repository, after, [path for path in new if path not in dirty])
+    return tuple(sorted(dirty - set(differing)))

@@ -1,0 +1,274 @@
+"""A repository: object database, refs, settings and locks behind one name. It knows no torch and no terminal."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError
+from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
+from mlgit.history import revision
+from mlgit.objects import Commit, CommitId, Identity, JsonValue, Manifest, ManifestId, ObjectId, Timestamp
+from mlgit.storage.lock import FileLock
+from mlgit.storage.objects import ObjectDatabase
+from mlgit.storage.refs import RefStore
+
+FOLDER = ".mlgit"
+FORMAT = b"mlgit repository 1\n"
+DEFAULT_BRANCH = "main"
+HEADS = "refs/heads/"
+TAGS = "refs/tags/"
+PROBES = "refs/probes/"
+CERTIFICATES = "refs/certificates/"
+REMOTES = "refs/remotes/"
+
+
+class Settings:
+    """Values of ``.mlgit/config.toml`` over those of the user's own file; read only.
+
+    Args:
+        paths: Files from the weakest to the strongest; missing ones count as empty.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+
+    @cached_property
+    def values(self) -> Mapping[str, JsonValue]:
+        """All values by dotted key.
+
+        Raises:
+            InvalidInputError: A file is not TOML.
+        """
+        flat: dict[str, JsonValue] = {}
+        for path in self.paths:
+            with suppress(FileNotFoundError):
+                flat |= _flatten(read_toml(path))
+        return flat
+
+    def get(self, key: str) -> JsonValue:
+        """Return the value of a dotted key, ``user.name``, or None."""
+        return self.values.get(key)
+
+    def text(self, key: str) -> str | None:
+        """Return a value that must be text, or None.
+
+        Raises:
+            InvalidInputError: It is something else.
+        """
+        value = self.get(key)
+        if value is not None and not isinstance(value, str):
+            raise InvalidInputError(f"setting '{key}' is {value!r}, not text", hint=f'run `mlgit config {key} "…"`')
+        return value
+
+
+def read_toml(path: Path) -> dict[str, JsonValue]:
+    """Read a TOML file.
+
+    Raises:
+        InvalidInputError: Not TOML, or not UTF-8; the place is named.
+        FileNotFoundError: No such file.
+    """
+    try:
+        return cast("dict[str, JsonValue]", tomllib.loads(read_file(path).decode("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInputError(f"'{path}' is not valid TOML: {error}", kind="bad-toml") from error
+
+
+def _flatten(table: Mapping[str, JsonValue], prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+class Repository:
+    """A model directory with its history in ``.mlgit``.
+
+    Args:
+        root: The model directory.
+        user_settings: The user's own settings file, which the repository's override; None for none.
+
+    Raises:
+        NotFoundError: ``root`` is not a repository.
+        InvalidInputError: It was written by a newer mlgit.
+    """
+
+    def __init__(self, root: Path, *, user_settings: Path | None = None) -> None:
+        self.root = Path(root).absolute()
+        self.folder = self.root / FOLDER
+        self.user_settings = user_settings
+        try:
+            found = read_file(self.folder / "format")
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(
+                f"'{self.root}' is not an mlgit repository", kind="no-repository", hint="create one with `mlgit init`"
+            ) from None
+        if found != FORMAT:
+            raise InvalidInputError(
+                f"the repository '{self.root}' has the format {found[:40]!r}, this mlgit knows {FORMAT!r}",
+                kind="newer-version",
+                hint="update mlgit",
+            )
+
+    @classmethod
+    def create(cls, root: Path, *, branch: str = DEFAULT_BRANCH, user_settings: Path | None = None) -> Repository:
+        """Make ``root`` a repository without commits; it appears complete or not at all.
+
+        Args:
+            root: The model directory; created with its parents when missing.
+            branch: Name of the branch that the first commit will create.
+            user_settings: As for the constructor.
+
+        Raises:
+            AlreadyExistsError: ``root`` is a repository or lies inside one.
+            FileSystemError: The operating system refused; nothing is left behind.
+        """
+        root = Path(root).absolute()
+        for directory in (root, *root.parents):
+            if (directory / FOLDER / "format").exists():
+                where = "is already" if directory == root else f"lies inside '{directory}', which is already"
+                raise AlreadyExistsError(
+                    f"'{root}' {where} a repository", kind="repository-exists", hint="use it, or choose another directory"
+                )
+        revision.check_branch_name(branch)
+        temporary = root / f"{FOLDER}.{secrets.token_hex(6)}.tmp"
+        try:
+            made = _make_directories(root)
+            try:
+                temporary.mkdir()
+                for name in ("objects", "refs/heads", "refs/tags", "logs"):
+                    (temporary / name).mkdir(parents=True)
+                write_file(temporary / "HEAD", f"ref: {HEADS}{branch}\n".encode())
+                write_file(temporary / "format", FORMAT)
+                temporary.rename(root / FOLDER)
+                sync_directory(root)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                for directory in made:
+                    with suppress(OSError):
+                        directory.rmdir()
+                raise
+        except OSError as error:
+            raise file_system_error(error, "create a repository in", root) from error
+        return cls(root, user_settings=user_settings)
+
+    @classmethod
+    def discover(cls, start: Path, *, user_settings: Path | None = None) -> Repository:
+        """Open the repository that ``start`` or a directory above it belongs to.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        start = Path(start).absolute()
+        for directory in (start, *start.parents):
+            if (directory / FOLDER / "format").exists():
+                return cls(directory, user_settings=user_settings)
+        raise NotFoundError(
+            f"neither '{start}' nor a directory above it is an mlgit repository",
+            kind="no-repository",
+            hint="create one with `mlgit init`, or go into one",
+        )
+
+    @cached_property
+    def objects(self) -> ObjectDatabase:
+        """Everything that was ever committed."""
+        return ObjectDatabase(self.folder / "objects")
+
+    @cached_property
+    def refs(self) -> RefStore:
+        """Branches, tags, HEAD and the other names."""
+        return RefStore(self.folder)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they are on disk now."""
+        user = [self.user_settings] if self.user_settings else []
+        return Settings([*user, self.folder / "config.toml"])
+
+    def lock(self, name: str = "worktree") -> FileLock:
+        """Return the lock that one process at a time may hold: working files and HEAD change under ``worktree``."""
+        return FileLock(self.folder / f"{name}.lock")
+
+    @property
+    def identity(self) -> Identity:
+        """Who commits: ``user.name`` and ``user.email``, or the account on this machine."""
+        settings = self.settings
+        account = pwd.getpwuid(os.getuid()).pw_name
+        return Identity(
+            settings.text("user.name") or account, settings.text("user.email") or f"{account}@{socket.gethostname()}"
+        )
+
+    def commit_of(self, commit_id: CommitId) -> Commit:
+        """Return a commit by its id."""
+        return self.objects.read_record(commit_id)
+
+    def manifest_of(self, commit_id: CommitId) -> Manifest:
+        """Return the manifest of a commit."""
+        return self.manifest(self.commit_of(commit_id).manifest)
+
+    def manifest(self, manifest_id: ManifestId) -> Manifest:
+        """Return a manifest by its id."""
+        return self.objects.read_record(manifest_id)
+
+    @property
+    def head(self) -> CommitId | None:
+        """The commit that HEAD names, or None before the first one."""
+        return self.refs.head().commit
+
+    def resolve(self, text: str) -> CommitId:
+        """Return the commit that a revision names: ``HEAD``, ``main~2``, a tag, a unique prefix of an id.
+
+        Raises:
+            NotFoundError: No such revision.
+            InvalidInputError: Ambiguous, or no revision at all.
+        """
+        return revision.resolve(text, self.refs, self.objects)
+
+    def resolve_many(self, texts: Sequence[str]) -> list[CommitId]:
+        """Return the commits that revisions and globs of branches or tags name, each once, in order."""
+        return revision.resolve_many(texts, self.refs, self.objects)
+
+    def advance(self, new: CommitId, *, expected: CommitId | None, who: Identity, when: Timestamp, reason: str) -> None:
+        """Move the current branch, or a detached HEAD, to ``new``.
+
+        Args:
+            new: The commit to move to.
+            expected: Where it must stand now; None when it must not exist yet.
+            who: For the reflog.
+            when: For the reflog.
+            reason: For the reflog: ``commit: subject``.
+
+        Raises:
+            ConflictError: It stands elsewhere; nothing was changed.
+        """
+        head = self.refs.head()
+        if head.branch is not None:
+            self.refs.update(head.branch, new, expected=expected, who=who, when=when, reason=reason)
+        else:
+            self.refs.set_head(new, who=who, when=when, reason=reason)
+
+    def branches(self) -> dict[str, CommitId]:
+        """Return the local branches by short name."""
+        return {name: CommitId(found) for name, found in self.named(HEADS).items()}
+
+    def named(self, prefix: str) -> dict[str, ObjectId]:
+        """Return what the refs below ``prefix`` name, by the rest of their names, sorted."""
+        found = ((name.removeprefix(prefix), self.refs.read(name)) for name in sorted(self.refs.names(prefix)))
+        return {name: value for name, value in found if value is not None}
+
+
+def _make_directories(root: Path) -> list[Path]:
+    """Create ``root`` and its parents; return the new ones, innermost first."""
+    missing = [directory for directory in (root, *root.parents) if not directory.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    return missing
