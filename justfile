@@ -1,0 +1,33 @@
+# The recipes CI and people share; `just` lists them.
+
+default:
+    @just --list
+
+# Everything that must pass before a change lands
+check: lint types contracts test
+
+# Rewrite files in the project's style
+format:
+    ruff format .
+    ruff check --fix .
+
+# Style and common mistakes
+lint:
+    ruff format --check .
+    ruff check .
+
+# Static types
+types:
+    mypy
+
+# Which part may import which
+contracts:
+    lint-imports
+
+# All tests, on all cores
+test *ARGS:
+    pytest -n auto -q {{ARGS}}
+
+# The main job, in a fresh directory
+demo:
+    mlgit demo "$(mktemp -d)/demo"
