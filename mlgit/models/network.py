@@ -1,0 +1,238 @@
+"""A module seen as featurizer and head, with what fine-tuning and averaging need from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self, cast, final
+
+import torch
+from torch import nn
+
+from mlgit.errors import IncompatibleWeightsError, InvalidInputError, did_you_mean
+from mlgit.models.foreign import ForeignCode
+from mlgit.models.seeding import seeded
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@final
+class Network:
+    """A classifier: a featurizer and one linear layer, the head.
+
+    Args:
+        module: Any module that maps images (B, C, H, W) to logits (B, classes) and ends in a linear layer.
+        head: The linear layer's name in ``module.named_modules()``: ``fc``. Unless given, the last linear layer.
+
+    Raises:
+        InvalidInputError: No linear layer has this name, or there is none.
+    """
+
+    def __init__(self, module: nn.Module, head: str | None = None) -> None:
+        self.module = module
+        self.head = _find_head(module, head)
+        self._dropout = 0.0
+        self._frozen = False
+        self._running = ForeignCode("the model", "check that the model fits the task's images")
+        self._capture: list[torch.Tensor] | None = None
+        self._hook()
+
+    @property
+    def head_module(self) -> nn.Linear:
+        """The linear layer that maps features to logits."""
+        return cast("nn.Linear", self.module.get_submodule(self.head))
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head."""
+        return self.head_module.out_features
+
+    @property
+    def num_features(self) -> int:
+        """Inputs of the head."""
+        return self.head_module.in_features
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The head's names in the state dict."""
+        return tuple(name for name in self.module.state_dict() if name.startswith(self.head + "."))
+
+    @property
+    def featurizer_names(self) -> tuple[str, ...]:
+        """All other names in the state dict."""
+        return tuple(name for name in self.module.state_dict() if not name.startswith(self.head + "."))
+
+    @property
+    def dropout(self) -> float:
+        """Probability that a feature is dropped in training mode."""
+        return self._dropout
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, classes) for images (B, C, H, W) on the module's device.
+
+        Raises:
+            InvalidInputError: The module returns something else.
+            JobFailedError: The module cannot be run on these images.
+        """
+        with self._running:
+            logits: object = self.module(images)
+        if not isinstance(logits, torch.Tensor) or logits.shape != (len(images), self.num_classes):
+            shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise InvalidInputError(
+                f"the model returns {shape} where [{len(images)}, {self.num_classes}] is expected",
+                kind="unsupported-model",
+                hint="name the classifier's linear layer, and let the model return logits only",
+            )
+        return logits
+
+    __call__ = forward
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the head is given before dropout, (B, features), for images (B, C, H, W).
+
+        Raises:
+            InvalidInputError: The module does not use the head once per image.
+        """
+        captured: list[torch.Tensor] = []
+        self._capture = captured
+        try:
+            self.forward(images)
+        finally:
+            self._capture = None
+        if [tensor.shape for tensor in captured] != [(len(images), self.num_features)]:
+            raise InvalidInputError(
+                f"layer '{self.head}' does not get one vector of {self.num_features} features per image",
+                kind="unsupported-model",
+                hint="name the classifier's linear layer",
+            )
+        return captured[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; frozen statistics stay frozen."""
+        self.module.train(mode)
+        if self._frozen:
+            for part in self._norms():
+                part.eval()
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode."""
+        return self.train(mode=False)
+
+    def freeze_statistics(self) -> Self:
+        """Keep running means and variances of batch normalisation as they are from now on.
+
+        Scale and shift are still trained. Holds over later calls of ``train`` of this object.
+
+        Reference:
+            As in the code of Ramé et al., "Model Ratatouille", ICML 2023, arXiv:2212.10445.
+        """
+        self._frozen = True
+        for part in self._norms():
+            part.eval()
+        return self
+
+    def set_dropout(self, probability: float) -> Self:
+        """Drop features, the head's inputs, with this probability in training mode; 0 drops none.
+
+        Raises:
+            InvalidInputError: Not in [0, 1).
+        """
+        if not 0 <= probability < 1:
+            raise InvalidInputError(f"dropout {probability} is not in [0, 1)", kind="bad-hyper-parameter")
+        self._dropout = probability
+        return self
+
+    def to(self, device: torch.device) -> Self:
+        """Move the module."""
+        self.module.to(device)
+        return self
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of parameters and buffers on the CPU, by state-dict name."""
+        return {
+            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in self.module.state_dict().items()
+        }
+
+    def load(self, weights: Mapping[str, torch.Tensor]) -> Self:
+        """Copy weights into the module; floating-point values are cast to the module's dtypes.
+
+        Args:
+            weights: Every name of the state dict and no other, in the same shapes. Left unchanged.
+
+        Raises:
+            IncompatibleWeightsError: Names, shapes or kinds of numbers differ; the first ten differences are named.
+        """
+        own = self.module.state_dict()
+        differences = _differences(own, weights)
+        if differences:
+            more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
+            raise IncompatibleWeightsError(
+                f"the weights do not fit the model: {'; '.join(differences[:10])}{more}",
+                hint="check the model's factory in `mlgit.toml`",
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(weights[name])
+        return self
+
+    def replace_head(self, num_classes: int, *, seed: int) -> Self:
+        """Put a new, randomly initialised head in the place of the old one.
+
+        Args:
+            num_classes: Outputs, at least 1.
+            seed: Of the initialisation.
+
+        Raises:
+            InvalidInputError: Less than one class.
+        """
+        if num_classes < 1:
+            raise InvalidInputError(f"a model cannot have {num_classes} classes", kind="bad-num-classes")
+        old = self.head_module
+        with seeded(seed):
+            new = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+        new.to(old.weight.device, old.weight.dtype).train(old.training)
+        parent, _, name = self.head.rpartition(".")
+        setattr(self.module.get_submodule(parent), name, new)
+        self._hook()
+        return self
+
+    def _norms(self) -> list[nn.Module]:
+        return [part for part in self.module.modules() if isinstance(part, _NORMS)]
+
+    def _hook(self) -> None:
+        self.head_module.register_forward_pre_hook(self._before_head)
+
+    def _before_head(self, head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if self._capture is not None:
+            self._capture.append(inputs[0])
+        if self._dropout == 0 or not head.training:
+            return inputs
+        return (nn.functional.dropout(inputs[0], self._dropout), *inputs[1:])
+
+
+def _find_head(module: nn.Module, head: str | None) -> str:
+    linear: list[str] = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    if head is None and linear:
+        return linear[-1]
+    if head is None:
+        raise InvalidInputError("the model has no linear layer to use as classifier", kind="unsupported-model")
+    if head not in linear:
+        raise InvalidInputError(
+            f"the model has no linear layer '{head}'", kind="unknown-head", hint=did_you_mean(head, linear)
+        )
+    return head
+
+
+def _differences(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> list[str]:
+    found = [f"'{name}' is missing" for name in own if name not in weights]
+    found += [f"'{name}' is not known" for name in weights if name not in own]
+    for name in own:
+        if name in weights and own[name].shape != weights[name].shape:
+            found.append(f"'{name}' is {list(weights[name].shape)}, not {list(own[name].shape)}")
+        elif name in weights and not _castable(weights[name].dtype, own[name].dtype):
+            found.append(f"'{name}' is {weights[name].dtype}, not {own[name].dtype}")
+    return found
+
+
+def _castable(source: torch.dtype, target: torch.dtype) -> bool:
+    return source == target or (source.is_floating_point and target.is_floating_point)
