@@ -61,6 +61,8 @@ MODEL_FACTORIES: Registry[type[ModelScheme]] = Registry(
     group="mlgit.model_schemes",
     builtin={
         "mlgit": "mlgit.models.builtin:BuiltinScheme",
+        "python": "mlgit.models.python_code:PythonScheme",
+        "torchvision": "mlgit.models.torchvision_models:TorchvisionScheme",
     },
 )
 """Scheme -> where its models come from."""

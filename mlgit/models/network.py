@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self, cast, final
 
 import torch
 from torch import nn
 
 from mlgit.errors import IncompatibleWeightsError, InvalidInputError, did_you_mean
+from mlgit.models.factories import build
 from mlgit.models.foreign import ForeignCode
 from mlgit.models.seeding import seeded
 
@@ -35,6 +37,36 @@ class Network:
         self._running = ForeignCode("the model", "check that the model fits the task's images")
         self._capture: list[torch.Tensor] | None = None
         self._hook()
+
+    @classmethod
+    def from_weights(
+        cls,
+        factory: str,
+        head: str | None,
+        weights: Mapping[str, torch.Tensor],
+        *,
+        trust_code: bool = False,
+        search: Path | None = None,
+    ) -> Self:
+        """Build the module that ``weights`` belong to, and load them.
+
+        Args:
+            factory: As for ``build``.
+            head: Name of the classifier, or None to find it.
+            weights: A whole state dict; the rows of the head's weight are the number of classes.
+            trust_code: As for ``build``.
+            search: As for ``build``.
+
+        Raises:
+            IncompatibleWeightsError: The weights are not those of this factory.
+            MlgitError: See ``build``.
+        """
+        classes = None if head is None else _rows(head, weights)
+        network = cls(build(factory, num_classes=classes, trust_code=trust_code, search=search), head)
+        rows = _rows(network.head, weights)
+        if rows is not None and rows != network.num_classes:
+            network.replace_head(rows, seed=0)
+        return network.load(weights)
 
     @property
     def head_module(self) -> nn.Linear:
@@ -208,6 +240,12 @@ class Network:
         if self._dropout == 0 or not head.training:
             return inputs
         return (nn.functional.dropout(inputs[0], self._dropout), *inputs[1:])
+
+
+def _rows(head: str, weights: Mapping[str, torch.Tensor]) -> int | None:
+    """Return how many classes the weights of the head are for."""
+    weight = weights.get(head + ".weight")
+    return None if weight is None or weight.ndim != 2 or len(weight) == 0 else len(weight)
 
 
 def _find_head(module: nn.Module, head: str | None) -> str:

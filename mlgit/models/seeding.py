@@ -23,3 +23,8 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.set_rng_state(before)
+
+
+def draw_seed(generator: torch.Generator | None = None) -> int:
+    """Return a seed, 0 to 2^63 - 2, drawn from ``generator``, or from torch's global CPU generator."""
+    return int(torch.randint(2**63 - 1, (), generator=generator))

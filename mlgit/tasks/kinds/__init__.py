@@ -17,6 +17,7 @@ TASK_KINDS: Registry[type[TaskKind]] = Registry(
     group="mlgit.task_kinds",
     builtin={
         "digits": "mlgit.tasks.kinds.digits:DigitsKind",
+        "imagefolder": "mlgit.tasks.kinds.imagefolder:ImageFolderKind",
     },
 )
 """Name -> class of kind; the class's fields are the options."""

@@ -1,0 +1,119 @@
+"""Models of the user's own code: ``python:package.module:callable``, only when the code is trusted."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from torch import nn
+
+from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.models.factories import BuildOptions, ModelScheme
+from mlgit.models.foreign import ForeignCode
+
+
+@final
+class PythonScheme(ModelScheme):
+    """A callable that returns a module; it is called with ``num_classes=`` and ``pretrained=`` where they are given."""
+
+    name: ClassVar[str] = "python"
+    summary: ClassVar[str] = "your own code; needs --trust-code"
+
+    def build(self, rest: str, options: BuildOptions) -> nn.Module:
+        """Import the code and call it.
+
+        Args:
+            rest: ``package.module:callable``; the module is looked for in ``options.search``, then on Python's path.
+            options: See there.
+
+        Raises:
+            InvalidInputError: The code is not trusted, the text is malformed, or the callable returns no module.
+            NotFoundError: No such module or callable.
+            JobFailedError: The code raised something.
+        """
+        module_name, attribute = _parse(rest)
+        if not options.trust_code:
+            raise InvalidInputError(
+                f"'python:{rest}' runs code that is not mlgit's",
+                kind="untrusted-code",
+                hint="read the code; if you trust it, pass `--trust-code`",
+            )
+        arguments: dict[str, Any] = {}
+        if options.num_classes is not None:
+            arguments["num_classes"] = options.num_classes
+        if options.pretrained is not None:
+            arguments["pretrained"] = options.pretrained
+        with _searching(module_name, options.search):
+            function = _find(module_name, attribute, options.search)
+            with ForeignCode(f"'python:{rest}'", "the code of the model raised this; run it by itself to see where"):
+                model: object = function(**arguments)
+        if not isinstance(model, nn.Module):
+            raise InvalidInputError(
+                f"'python:{rest}' returned {type(model).__name__}, not a torch module", kind="not-a-module"
+            )
+        return model
+
+
+def _parse(rest: str) -> tuple[str, str]:
+    module_name, colon, attribute = rest.partition(":")
+    if not colon or not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
+        raise InvalidInputError(
+            f"'python:{rest[:80]}' does not name a callable",
+            kind="bad-factory",
+            hint="write `python:package.module:callable`",
+        )
+    return module_name, attribute
+
+
+@contextmanager
+def _searching(module_name: str, search: Path | None) -> Iterator[None]:
+    """Let imports look into ``search`` first, and leave no compiled files behind in it."""
+    path, writes = list(sys.path), sys.dont_write_bytecode
+    if search is not None:
+        sys.path.insert(0, str(search.resolve()))
+        _forget(module_name.partition(".")[0], search.resolve())
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        sys.dont_write_bytecode = writes
+
+
+def _forget(package: str, search: Path) -> None:
+    """Drop an imported package of this name that came from elsewhere, when ``search`` has one too."""
+    known = sys.modules.get(package)
+    if known is None or PathFinder.find_spec(package, [str(search)]) is None:
+        return
+    origin = getattr(known, "__file__", None)
+    if origin is None or search not in Path(origin).resolve().parents:
+        for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+            del sys.modules[name]
+
+
+def _find(module_name: str, attribute: str, search: Path | None) -> Callable[..., object]:
+    with ForeignCode(f"importing '{module_name}'", "the module raised this while it was imported"):
+        try:
+            found: object = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise
+            place = "on Python's path" if search is None else f"in '{search}' or on Python's path"
+            raise NotFoundError(f"no module '{error.name}' {place}", kind="unknown-module") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise NotFoundError(
+                f"module '{module_name}' has no '{attribute}'",
+                kind="unknown-callable",
+                hint=did_you_mean(part, [name for name in dir(found) if not name.startswith("_")]),
+            )
+        found = getattr(found, part)
+    if not callable(found):
+        raise InvalidInputError(f"'{module_name}:{attribute}' cannot be called", kind="not-callable")
+    return found
