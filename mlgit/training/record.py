@@ -1,0 +1,82 @@
+"""The record of a run: everything needed to repeat it, as plain JSON."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+
+import torch
+
+from mlgit import __version__
+from mlgit.objects import JsonValue
+from mlgit.tasks.split import TrainingSplit, ValidationSplit
+from mlgit.training.hyper import HyperParameters
+from mlgit.training.result import Measurement
+
+_PACKAGES = ("torch", "torchvision", "numpy")
+
+
+def package_versions() -> dict[str, JsonValue]:
+    """Return the versions of python, mlgit and the packages that numbers depend on."""
+    versions: dict[str, JsonValue] = {name: metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "mlgit": __version__} | versions
+
+
+def device_record(device: torch.device) -> dict[str, JsonValue]:
+    """Return what kind of device computed, with how many CPU threads.
+
+    Args:
+        device: Where a run computed.
+    """
+    host = platform.processor() or platform.machine()
+    model = torch.cuda.get_device_name(device) if device.type == "cuda" else host
+    return {"type": device.type, "model": model, "threads": torch.get_num_threads()}
+
+
+def run_record(
+    *,
+    hyper: HyperParameters,
+    seed: int,
+    head_only_steps: int,
+    freeze_statistics: bool,
+    training: TrainingSplit,
+    validation: ValidationSplit,
+    history: Sequence[Measurement],
+    best: Measurement,
+    device: torch.device,
+    duration_s: float,
+) -> dict[str, JsonValue]:
+    """Return the record of a finished run.
+
+    Args:
+        hyper: Its hyper-parameters.
+        seed: Its seed.
+        head_only_steps: Updates that trained the head only, the first ones.
+        freeze_statistics: Whether batch-norm statistics stayed as they were.
+        training: What it trained on.
+        validation: What selected the checkpoint.
+        history: All measurements.
+        best: The one at the selected checkpoint.
+        device: Where it computed.
+        duration_s: Seconds it took.
+    """
+    return {
+        "hyper_parameters": hyper.to_json(),
+        "seed": seed,
+        "steps": hyper.steps,
+        "head_only_steps": head_only_steps,
+        "freeze_statistics": freeze_statistics,
+        "optimizer": "adam",
+        "selection": "best unweighted mean of ID validation accuracy over domains, earliest of equals",
+        "best_step": best.step,
+        "history": [measurement.to_json() for measurement in history],
+        "data": {
+            "domains": list(training.names),
+            "training": training.digest,
+            "validation": validation.digest,
+        },
+        "device": device_record(device),
+        "packages": package_versions(),
+        "duration_s": duration_s,
+    }
