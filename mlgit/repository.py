@@ -20,7 +20,7 @@ from mlgit.history import revision
 from mlgit.objects import Commit, CommitId, Identity, JsonValue, Manifest, ManifestId, ObjectId, Timestamp
 from mlgit.storage.lock import FileLock
 from mlgit.storage.objects import ObjectDatabase
-from mlgit.storage.refs import RefStore
+from mlgit.storage.refs import RefStore, check_ref_name
 
 FOLDER = ".mlgit"
 FORMAT = b"mlgit repository 1\n"
@@ -30,6 +30,17 @@ TAGS = "refs/tags/"
 PROBES = "refs/probes/"
 CERTIFICATES = "refs/certificates/"
 REMOTES = "refs/remotes/"
+
+
+def check_branch_name(name: str) -> None:
+    """Refuse a name that no branch or tag may have.
+
+    Raises:
+        InvalidInputError: git would refuse it, or it reads like an option or like HEAD.
+    """
+    if name.startswith("-") or name in ("HEAD", "@"):
+        raise InvalidInputError(f"'{name}' cannot name a branch or tag", kind="bad-ref-name", hint="choose another name")
+    check_ref_name(HEADS + name)
 
 
 class Settings:
@@ -140,7 +151,7 @@ class Repository:
                 raise AlreadyExistsError(
                     f"'{root}' {where} a repository", kind="repository-exists", hint="use it, or choose another directory"
                 )
-        revision.check_branch_name(branch)
+        check_branch_name(branch)
         temporary = root / f"{FOLDER}.{secrets.token_hex(6)}.tmp"
         try:
             made = _make_directories(root)

@@ -34,16 +34,31 @@ def set_value(path: Path, keys: Sequence[str], value: Value | None) -> bool:
         before = read_file(path)
     except FileNotFoundError:
         before = b""
-    try:
-        document = tomlkit.parse(before.decode("utf-8"))
-        _change(document, keys, value)
-        after = tomlkit.dumps(document).encode("utf-8")
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"'{path}' is not valid TOML: {error}", kind="bad-toml") from error
+    after = edited(before, keys, value, str(path))
     if after == before:
         return False
     write_file(path, after)
     return True
+
+
+def edited(data: bytes, keys: Sequence[str], value: Value | None, source: str) -> bytes:
+    """Return TOML with the value at ``keys`` set, or removed with None.
+
+    Args:
+        data: The document; may be empty.
+        keys: Table names from the outside in, then the key.
+        value: What to write.
+        source: What to call the document in errors.
+
+    Raises:
+        InvalidInputError: Not TOML, or a key on the way is no table.
+    """
+    try:
+        document = tomlkit.parse(data.decode("utf-8"))
+        _change(document, keys, value)
+        return tomlkit.dumps(document).encode("utf-8")
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"'{source}' is not valid TOML: {error}", kind="bad-toml") from error
 
 
 def _change(document: tomlkit.TOMLDocument, keys: Sequence[str], value: Value | None) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, CheckFailedError, ConflictError, NotFoundError, did_you_mean
 from mlgit.history.ancestry import is_ancestor
-from mlgit.history.revision import check_branch_name
 from mlgit.objects import Commit, CommitId
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.repository import HEADS, REMOTES, Repository
+from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from mlgit.errors import InvalidInputError
-from mlgit.history.ancestry import walk
-from mlgit.history.revision import names_by_commit
+from mlgit.history.ancestry import Order, walk
+from mlgit.history.names import names_by_commit
 from mlgit.objects import CertificateId, CertificateResult, Commit, CommitId
 from mlgit.repository import CERTIFICATES, Repository
 
@@ -77,7 +76,8 @@ def log(
     names = names_by_commit(repository.refs, repository.objects)
     if everything:
         starts += [commit_id for commit_id in names if commit_id not in starts]
-    found = islice(walk(repository.commit_of, starts, topological=topological), limit)
+    order = Order.DATE if topological else Order.TIME
+    found = walk(repository.commit_of, starts, order=order, limit=limit)
     return LogResult(
         tuple(
             LogEntry(commit_id, commit, tuple(names.get(commit_id, ())), certificates_of(repository, commit_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlgit.history.revision import names_by_commit
+from mlgit.history.names import names_by_commit
 from mlgit.objects import Manifest
 from mlgit.porcelain.log import LogEntry, certificates_of
 from mlgit.repository import Repository

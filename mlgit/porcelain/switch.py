@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
-from mlgit.history.revision import check_branch_name
 from mlgit.objects import CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.progress import Progress
-from mlgit.repository import HEADS, REMOTES, Repository
+from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
 from mlgit.worktree.checkout import checkout, remember
 from mlgit.worktree.snapshot import Hashing, snapshot
 from mlgit.worktree.status import committed_contents, file_changes, working_contents
@@ -127,6 +126,7 @@ def replace_working_files(
     repository: Repository,
     target: CommitId,
     *,
+    overwrite: Collection[str] = (),
     then: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[str, ...]:
@@ -135,6 +135,7 @@ def replace_working_files(
     Args:
         repository: Where; the caller holds the worktree lock.
         target: The commit to bring in.
+        overwrite: Files whose uncommitted changes ``target`` already contains.
         then: Called when the files are in place; when it raises, they are put back.
         progress: Is told of files.
 
@@ -149,8 +150,9 @@ def replace_working_files(
     after = repository.manifest_of(target)
     working = working_contents(snapshot(repository, Hashing(), progress=progress))
     old, new = committed_contents(repository, before), committed_contents(repository, after)
-    dirty = {change.path for change in file_changes(old, working)}
+    dirty = {change.path for change in file_changes(old, working)} - set(overwrite)
     differing = [change.path for change in file_changes(old, new)]
+    differing += [path for path in overwrite if path not in differing and working.get(path) != new.get(path)]
     lost = [path for path in differing if path in dirty and working.get(path) != new.get(path)]
     if lost:
         shown = ", ".join(f"'{path}'" for path in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")

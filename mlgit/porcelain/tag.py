@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, did_you_mean
-from mlgit.history.revision import check_branch_name
 from mlgit.objects import CommitId, Tag, TagId
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.repository import TAGS, Repository
+from mlgit.repository import TAGS, Repository, check_branch_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,214 @@
+"""``mlgit import``: bring a model in from outside, as a pretrained commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlgit.errors import InvalidInputError
+from mlgit.fileio import read_file
+from mlgit.models.factories import MODEL_FACTORIES, build
+from mlgit.models.network import Network
+from mlgit.objects import BlobFile, Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage, TensorEntry, TensorFile
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.model_layout import place_weights
+from mlgit.porcelain.switch import replace_working_files
+from mlgit.progress import Progress
+from mlgit.repository import Repository
+from mlgit.storage.objects import Transaction
+from mlgit.tomledit import edited
+from mlgit.training.record import package_versions
+from mlgit.weights.sources import Source, SourceFile, read_source
+from mlgit.worktree.model_file import MODEL_FILE
+from mlgit.worktree.snapshot import opened
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """How a model is brought in.
+
+    Attributes:
+        factory: How to build the module of weights that come from a file; None: unknown.
+        weights: For a factory as source: ``none`` for random weights, ``default``, or the name of published ones.
+        seed: Of random weights.
+        num_classes: Outputs of a factory's classifier; None for its own.
+        trust_code: Whether ``python:`` may run code.
+    """
+
+    factory: str | None = None
+    weights: str = "default"
+    seed: int = 0
+    num_classes: int | None = None
+    trust_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """A model brought in.
+
+    Attributes:
+        id: The new commit.
+        commit: It.
+        tensors: How many tensors it has.
+        skipped: Files of the source that were left out, and why.
+    """
+
+    id: CommitId
+    commit: Commit
+    tensors: int
+    skipped: tuple[str, ...]
+
+
+def import_model(
+    repository: Repository,
+    source: str,
+    message: str | None = None,
+    *,
+    options: ImportOptions | None = None,
+    actor: Actor = ANYONE,
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Commit a model from outside on the current branch; its files replace those of the model there.
+
+    Args:
+        repository: Where.
+        source: A path (``.safetensors``, ``.pt`` with tensors only, a model directory) or a factory
+            (``torchvision:resnet50``).
+        message: Why; by default ``import SOURCE``.
+        options: How.
+        actor: Who and when.
+        progress: Is told of files.
+
+    Raises:
+        NotFoundError: Nothing is there.
+        InvalidInputError: Not a model, or one that cannot be read safely.
+        IncompatibleWeightsError: The weights do not fit the factory.
+        RemoteError: Published weights could not be fetched.
+        ConflictError: Uncommitted changes are in the way.
+    """
+    how = options or ImportOptions()
+    is_factory = source.partition(":")[0] in MODEL_FACTORIES and not Path(source).exists()
+    found = None if is_factory else read_source(Path(source))
+    with repository.lock():
+        head = repository.head
+        before = Manifest({}) if head is None else repository.manifest_of(head)
+        kept = replace(before, tensors={}, files=tuple(file for file in before.files if isinstance(file, BlobFile)))
+        with repository.objects.transaction() as transaction:
+            if found is None:
+                network = _network(repository, source, how)
+                manifest = place_weights(repository, transaction, network.weights(), kept)
+                manifest = _with_model(repository, transaction, manifest, source, network.head)
+            else:
+                manifest = _from_files(repository, transaction, found, kept)
+                if how.factory is not None:
+                    head_name = _fit(repository, found, manifest, how)
+                    manifest = _with_model(repository, transaction, manifest, how.factory, head_name)
+            commit = Commit(
+                manifest=transaction.put_record(manifest),
+                parents=() if head is None else (Parent(head, Role.BASE),),
+                stage=Stage.PRETRAIN,
+                made=_made(source, how, is_factory=is_factory),
+                author=actor.who(repository),
+                time=actor.when(),
+                message=message or f"import {source}",
+            )
+            commit_id = transaction.put_record(commit)
+
+        def advance() -> None:
+            repository.advance(
+                commit_id, expected=head, who=commit.author, when=commit.time, reason=f"import: {commit.subject}"
+            )
+
+        replace_working_files(repository, commit_id, overwrite=(MODEL_FILE,), then=advance, progress=progress)
+    return ImportResult(commit_id, commit, len(manifest.tensors), () if found is None else found.skipped)
+
+
+def _made(source: str, how: ImportOptions, *, is_factory: bool) -> dict[str, JsonValue]:
+    made: dict[str, JsonValue] = {"command": "import", "packages": package_versions()}
+    if is_factory:
+        return {**made, "source": source, "weights": how.weights, "seed": how.seed}
+    return {**made, "source": Path(source).name}
+
+
+def _network(repository: Repository, factory: str, how: ImportOptions) -> Network:
+    module = build(
+        factory,
+        num_classes=how.num_classes,
+        pretrained=None if how.weights == "none" else how.weights,
+        trust_code=how.trust_code,
+        search=repository.root,
+        seed=how.seed,
+    )
+    return Network(module)
+
+
+def _fit(repository: Repository, source: Source, manifest: Manifest, how: ImportOptions) -> str:
+    """Check that weights from files fit the factory, and return the head's name."""
+
+    def make(classes: int | None) -> Network:
+        factory = how.factory or ""
+        return Network(build(factory, num_classes=classes, trust_code=how.trust_code, search=repository.root))
+
+    network = make(how.num_classes)
+    entry = manifest.tensors.get(network.head + ".weight")
+    if entry is not None and len(entry.shape) == 2 and entry.shape[0] != network.num_classes:
+        network = make(entry.shape[0])
+    network.load(source.weights)
+    return network.head
+
+
+def _with_model(
+    repository: Repository, transaction: Transaction, manifest: Manifest, factory: str, head: str
+) -> Manifest:
+    """Return the manifest with factory and head, also in its ``mlgit.toml``."""
+    path = repository.root / MODEL_FILE
+    try:
+        text = read_file(path)
+    except FileNotFoundError:
+        text = b""
+    for key, value in (("factory", factory), ("head", head)):
+        text = edited(text, ["model", key], value, str(path))
+    blob = BlobFile(MODEL_FILE, transaction.put_blob([text]), len(text))
+    files = tuple(file for file in manifest.files if file.path != MODEL_FILE)
+    return replace(manifest, files=(*files, blob), factory=factory, head=head)
+
+
+def _from_files(repository: Repository, transaction: Transaction, source: Source, kept: Manifest) -> Manifest:
+    """Store a source's files; those of the same path replace the kept ones."""
+    files: dict[str, TensorFile | BlobFile] = {file.path: file for file in kept.files}
+    tensors: dict[str, TensorEntry] = {}
+    for item in source.files:
+        if item.path == MODEL_FILE:
+            raise InvalidInputError(
+                f"'{source.location}' holds {MODEL_FILE}: it is a repository's directory", hint="use `mlgit clone`"
+            )
+        file, found = _store_file(transaction, item)
+        files[item.path] = file
+        for name, entry in found.items():
+            if tensors.setdefault(name, entry) != entry:
+                raise InvalidInputError(f"tensor '{name}' stands in two files of '{source.location}'", kind="tensor-twice")
+    layout = replace(kept, tensors=tensors, files=tuple(files.values()))
+    if source.loose is None:
+        return layout
+    loose = place_weights(repository, transaction, source.loose, replace(layout, tensors={}))
+    renamed = tuple(replace(file, path=source.loose_path) if isinstance(file, TensorFile) else file for file in loose.files)
+    return replace(loose, files=renamed)
+
+
+def _store_file(
+    transaction: Transaction, item: SourceFile
+) -> tuple[TensorFile | BlobFile, Mapping[str, TensorEntry]]:
+    with opened(item.location) as data:
+        if item.header is None:
+            return BlobFile(item.path, transaction.put_blob([data]), data.nbytes), {}
+        start = item.header.data_offset
+        tensors = {
+            entry.name: TensorEntry(
+                transaction.put_tensor(entry.dtype, entry.shape, [data[start + entry.start : start + entry.end]]),
+                entry.dtype,
+                entry.shape,
+            )
+            for entry in item.header.entries
+        }
+        return TensorFile(item.path, transaction.put_blob([item.header.raw])), tensors

@@ -1,0 +1,108 @@
+"""From a commit to a module that can run, and from a task's name to its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.models.factories import build
+from mlgit.models.network import Network
+from mlgit.objects import Manifest
+from mlgit.repository import Repository
+from mlgit.tasks.definition import TaskDefinition
+from mlgit.tasks.kinds import open_task
+from mlgit.tasks.task import Task
+from mlgit.worktree.model_file import MODEL_FILE, read_model_file
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """How models are run on this machine.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        trust_code: Whether a model factory or task may run code from outside mlgit.
+    """
+
+    device: str = "auto"
+    trust_code: bool = False
+
+
+DEFAULT_RUNTIME = Runtime()
+
+
+def open_network(
+    repository: Repository, manifest: Manifest, *, runtime: Runtime = DEFAULT_RUNTIME, num_classes: int | None = None
+) -> Network:
+    """Build the module of a manifest, with random weights.
+
+    Args:
+        repository: Its root is where ``python:`` factories are looked for.
+        manifest: Says factory and head, and by the head's shape the number of classes.
+        runtime: Whether outside code may run.
+        num_classes: Outputs; by default as many as the manifest's head has.
+
+    Raises:
+        InvalidInputError: The manifest names no factory, or the factory needs trust.
+        NotFoundError: No such model.
+        JobFailedError: Code from outside failed.
+    """
+    if manifest.factory is None:
+        raise InvalidInputError(
+            "this model has no factory: nothing says how to build the module for its weights",
+            kind="no-factory",
+            hint=f'write `[model]` with `factory = "torchvision:resnet50"` into {MODEL_FILE} and commit it',
+        )
+
+    def make(classes: int | None) -> Network:
+        module = build(
+            manifest.factory or "", num_classes=classes, trust_code=runtime.trust_code, search=repository.root
+        )
+        return Network(module, manifest.head)
+
+    if num_classes is not None:
+        return make(num_classes)
+    network = make(None)
+    entry = manifest.tensors.get(network.head + ".weight")
+    if entry is None or len(entry.shape) != 2 or entry.shape[0] == network.num_classes:
+        return network
+    return make(entry.shape[0])
+
+
+def task_definitions(repository: Repository) -> dict[str, TaskDefinition]:
+    """Return the tasks that ``mlgit.toml`` in the working directory defines, by name."""
+    tables = read_model_file(repository.root / MODEL_FILE).tasks
+    return {name: TaskDefinition.from_table(name, table) for name, table in sorted(tables.items())}
+
+
+def find_definition(definitions: Mapping[str, TaskDefinition], name: str) -> TaskDefinition:
+    """Return one task's definition.
+
+    Raises:
+        NotFoundError: No task has this name.
+    """
+    if name not in definitions:
+        raise NotFoundError(
+            f"no task is named '{name}'",
+            kind="unknown-task",
+            hint=did_you_mean(name, definitions) or f"add it with `mlgit task add {name}`",
+        )
+    return definitions[name]
+
+
+def data_path(repository: Repository, name: str) -> Path | None:
+    """Return where a task's data lie on this machine, if the settings say so."""
+    text = repository.settings.text(f"tasks.{name}.data")
+    return None if text is None else Path(text).expanduser()
+
+
+def open_named_task(repository: Repository, name: str) -> Task:
+    """Open a task with its data.
+
+    Raises:
+        NotFoundError: No such task, or its data are not where they should be.
+        InvalidInputError: Its data cannot be used.
+    """
+    return open_task(find_definition(task_definitions(repository), name), data_path(repository, name))

@@ -1,0 +1,199 @@
+"""Commits as candidates: their weights, the module that runs them and the data that may judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from mlgit.errors import InvalidInputError
+from mlgit.evaluation.evaluator import selection_evaluator
+from mlgit.evaluation.score import Evaluate
+from mlgit.merging.candidate import Candidate
+from mlgit.models.device import resolve_device
+from mlgit.objects import Commit, CommitId, Manifest
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
+from mlgit.porcelain.probe import pretrained_commit, shared_probe
+from mlgit.repository import Repository
+from mlgit.tasks.task import Task
+from mlgit.training.statistics import recompute_statistics
+from mlgit.weights.compatibility import check_compatible
+from mlgit.weights.stored import StoredWeights, load
+from mlgit.weights.types import Weights
+
+HELD_BYTES = 2**31
+"""Candidates are held in memory when all of them together are at most this large; otherwise each look-up reads."""
+
+
+def unchanged(weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Return the weights as they are."""
+    return weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Candidates of a merge, in canonical order.
+
+    Attributes:
+        ids: Their commits, sorted.
+        manifests: Their states, in the same order.
+        candidates: Their weights; empty when only headers were looked at.
+        head: Name of the classifier's module; empty when unknown.
+        head_source: The commit whose classifier all candidates got in the place of their own, if any.
+        task: The task, if one was named.
+        evaluate: Scores weights on its ID validation split, or None without a task.
+        settle: Makes merged weights final: recomputes batch-norm statistics where that was asked for.
+    """
+
+    ids: tuple[CommitId, ...]
+    manifests: tuple[Manifest, ...]
+    candidates: tuple[Candidate, ...] = ()
+    head: str = ""
+    head_source: CommitId | None = None
+    task: Task | None = None
+    evaluate: Evaluate | None = None
+    settle: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = field(default=unchanged)
+
+
+class _WithHead(Mapping[str, torch.Tensor]):
+    """A featurizer under another model's head; reads what is asked for."""
+
+    def __init__(self, weights: Weights, head: Weights, prefix: str) -> None:
+        self._weights = weights
+        self._head = head
+        self._names = sorted({name for name in weights if not name.startswith(prefix)} | set(head))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._head[name] if name in self._head else self._weights[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def open_pool(
+    repository: Repository,
+    ids: Sequence[CommitId],
+    *,
+    task: str | None,
+    featurizers_only: bool = False,
+    recompute: bool = False,
+    trial: int = 0,
+    runtime: Runtime = DEFAULT_RUNTIME,
+    headers_only: bool = False,
+    judge_any_split: bool = False,
+    actor: Actor = ANYONE,
+) -> Pool:
+    """Check that commits fit together and get them ready to be evaluated and averaged.
+
+    Args:
+        repository: Where.
+        ids: The commits, sorted, each once.
+        task: The task whose ID validation split judges, or None.
+        featurizers_only: The candidates' classifiers play no part: all get the linear probe of the task, or without a
+            task the classifier of the pretrained commit.
+        recompute: Measure batch-norm statistics of whatever is evaluated anew on the training data.
+        trial: Number of the data split.
+        runtime: Device and trust.
+        headers_only: Stop after what can be told without reading a tensor.
+        judge_any_split: Accept candidates that another data split trained: for reports, never for selection.
+        actor: For a new linear probe's commit.
+
+    Raises:
+        IncompatibleWeightsError: Names, shapes or dtypes differ.
+        InvalidInputError: Another data split trained a candidate, or the model cannot be run on the task.
+        NotFoundError: No such task.
+    """
+    commits = [repository.commit_of(commit_id) for commit_id in ids]
+    manifests = tuple(repository.manifest(commit.manifest) for commit in commits)
+    head = (manifests[0].head or "") if manifests else ""
+    if featurizers_only and not head:
+        raise InvalidInputError(
+            "nothing says which part of the model is its head",
+            kind="no-head",
+            hint='write `head = "fc"`, or what its name is, under `[model]` in mlgit.toml and commit it',
+        )
+    tensors = {commit_id.short: manifest.tensors for commit_id, manifest in zip(ids, manifests, strict=True)}
+    check_compatible(tensors, ignore=(head + ".",) if featurizers_only else ())
+    if headers_only or not ids:
+        return Pool(tuple(ids), manifests, head=head)
+    opened = None if task is None else open_named_task(repository, task)
+    weights = _weights(repository, manifests)
+    source = None
+    if featurizers_only:
+        source = _head_source(repository, opened, ids[0], trial, runtime, actor)
+        replacement = StoredWeights(repository.objects, repository.manifest_of(source))
+        own = {name: replacement[name] for name in replacement if name.startswith(head + ".")}
+        weights = [_WithHead(each, own, head + ".") for each in weights]
+    scores = [None if judge_any_split else _score(commit, opened, trial) for commit in commits]
+    candidates = tuple(Candidate(label, *rest) for label, *rest in zip(ids, weights, scores, strict=True))
+    if opened is None:
+        return Pool(tuple(ids), manifests, candidates, head, source)
+    evaluate, settle = _judges(repository, opened, manifests[0], featurizers_only, recompute, trial, runtime)
+    return Pool(tuple(ids), manifests, candidates, head, source, opened, evaluate, settle)
+
+
+def _weights(repository: Repository, manifests: Sequence[Manifest]) -> list[Weights]:
+    small = sum(manifest.size_bytes for manifest in manifests) <= HELD_BYTES
+    return [
+        load(repository.objects, manifest) if small else StoredWeights(repository.objects, manifest)
+        for manifest in manifests
+    ]
+
+
+def _head_source(
+    repository: Repository, task: Task | None, first: CommitId, trial: int, runtime: Runtime, actor: Actor
+) -> CommitId:
+    pretrained = pretrained_commit(repository, first)
+    if task is None:
+        return pretrained
+    return shared_probe(repository, task, pretrained, trial=trial, runtime=runtime, actor=actor).id
+
+
+def _score(commit: Commit, task: Task | None, trial: int) -> float | None:
+    """Return the recorded ID validation accuracy when it was measured on this task and split."""
+    if task is None or commit.task is None or commit.task.digest != task.digest:
+        return None
+    recorded = commit.made.get("trial", 0)
+    if recorded != trial:
+        raise InvalidInputError(
+            f"{commit.id.short} was trained on data split {recorded}: it has seen validation examples of split {trial}",
+            kind="other-split",
+            hint=f"use `--trial {recorded}`, or merge uniformly without `--task`",
+        )
+    return commit.metrics.get("id_accuracy")
+
+
+def _judges(
+    repository: Repository,
+    task: Task,
+    manifest: Manifest,
+    featurizers_only: bool,
+    recompute: bool,
+    trial: int,
+    runtime: Runtime,
+) -> tuple[Evaluate, Callable[[Weights], Weights]]:
+    """Return what scores weights and what makes them final."""
+    classes = task.num_classes if featurizers_only else None
+    network = open_network(repository, manifest, runtime=runtime, num_classes=classes)
+    if network.num_classes != task.num_classes:
+        raise InvalidInputError(
+            f"the models tell {network.num_classes} classes apart, task '{task.name}' has {task.num_classes}",
+            kind="class-count",
+            hint="name the task the models were trained on",
+        )
+    device = resolve_device(runtime.device)
+    evaluator = selection_evaluator(network, task.validation(trial), device)
+    if not recompute:
+        return evaluator, unchanged
+    training = task.training(trial)
+    spare = open_network(repository, manifest, runtime=runtime, num_classes=classes)
+
+    def settle(weights: Weights) -> Weights:
+        return recompute_statistics(spare, weights, training, device=device)
+
+    return lambda weights: evaluator(settle(weights)), settle

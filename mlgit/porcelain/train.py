@@ -1,0 +1,215 @@
+"""``mlgit train``: fine-tune on a task and leave the weights in the working directory for ``mlgit commit``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlgit.errors import ConflictError, InvalidInputError
+from mlgit.history.lineage import trained_on, weight_ancestors
+from mlgit.models.device import resolve_device
+from mlgit.models.network import Network
+from mlgit.objects import CommitId, Manifest, Parent, Role, Stage, TaskRef
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
+from mlgit.porcelain.pending_run import PendingRun, save_run
+from mlgit.porcelain.probe import PROBE_HYPER, ProbeResult, check_stage, pretrained_commit, shared_probe
+from mlgit.porcelain.status import status
+from mlgit.progress import Progress
+from mlgit.repository import Repository
+from mlgit.tasks.task import Task
+from mlgit.training.hyper import HyperParameters
+from mlgit.training.result import RunResult
+from mlgit.training.run import train as run_training
+from mlgit.weights.stored import load
+from mlgit.worktree.scan import TENSOR_SUFFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a run is made.
+
+    Attributes:
+        hyper: Hyper-parameters of the fine-tuning.
+        probe_hyper: Those of the linear probe, when it has to be trained first.
+        seed: Of the order of data, dropout and new classifiers.
+        trial: Number of the data split.
+        stage: ``pretrain``, ``auxiliary`` or ``target``; by default ``target`` for a task with a test domain and
+            ``auxiliary`` for one without.
+    """
+
+    hyper: HyperParameters = HyperParameters()
+    probe_hyper: HyperParameters = PROBE_HYPER
+    seed: int = 0
+    trial: int = 0
+    stage: Stage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished run whose weights wait for their commit.
+
+    Attributes:
+        run: What the commit will record.
+        start: Where training started.
+        probe: The linear probe whose head was used; None when pretraining.
+        steps: Updates made.
+        best_step: After how many of them the kept weights were taken.
+    """
+
+    run: PendingRun
+    start: CommitId
+    probe: ProbeResult | None
+    steps: int
+    best_step: int
+
+
+def train(
+    repository: Repository,
+    task: str,
+    *,
+    start: str = "HEAD",
+    options: TrainOptions | None = None,
+    runtime: Runtime = DEFAULT_RUNTIME,
+    actor: Actor = ANYONE,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Fine-tune the weights of ``start`` on a task.
+
+    The classifier starts from the task's linear probe. When the featurizer comes from an auxiliary task, only the
+    classifier learns in the first steps. The weights with the best ID validation accuracy are kept; the test domain is
+    never read.
+
+    Args:
+        repository: Where; its working weights are replaced at the end.
+        task: Name of the task.
+        start: Revision to start from.
+        options: How.
+        runtime: Device and trust.
+        actor: For a new linear probe's commit.
+        progress: Is told of steps.
+
+    Raises:
+        ConflictError: Weights in the working directory are not committed.
+        InvalidInputError: Model, data or options cannot be used, or ``start`` has seen the test domain.
+        NotFoundError: No such revision or task.
+        JobFailedError: Training failed; nothing was changed.
+    """
+    how = options or TrainOptions()
+    opened = open_named_task(repository, task)
+    start_id = repository.resolve(start)
+    stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
+    check_stage(stage)
+    _check_weights_committed(repository)
+    _check_leak(repository, opened, start_id)
+    base = repository.manifest_of(start_id)
+    found, network = _initial(repository, opened, start_id, base, stage, how, runtime, actor, progress)
+    result = run_training(
+        network,
+        opened.training(how.trial),
+        opened.validation(how.trial),
+        how.hyper,
+        seed=how.seed,
+        device=resolve_device(runtime.device),
+        freeze_featurizer_first=stage is Stage.TARGET and _is_recycled(repository, start_id),
+        freeze_statistics=stage is not Stage.PRETRAIN,
+        progress=progress,
+    )
+    made = {**result.record, "command": "train", "trial": how.trial, "data_digest": opened.data_digest}
+    parents = [Parent(start_id, Role.INIT)] + ([Parent(found.id, Role.HEAD)] if found else [])
+    run = _leave(
+        repository,
+        base,
+        result,
+        PendingRun(
+            stage=stage,
+            task=TaskRef(opened.name, opened.digest),
+            parents=tuple(parents),
+            made=made,
+            metrics=result.metrics,
+        ),
+    )
+    return TrainResult(run, start_id, found, how.hyper.steps, result.best.step)
+
+
+def _check_weights_committed(repository: Repository) -> None:
+    """Refuse to overwrite weights that no commit holds."""
+    changed = [change.path for change in status(repository).changes if change.path.endswith(TENSOR_SUFFIX)]
+    if changed and repository.head is not None:
+        raise ConflictError(
+            f"'{changed[0]}' holds weights that are not committed; training would replace them",
+            kind="uncommitted-changes",
+            hint="commit them with `mlgit commit`, or give them up with `mlgit restore .`",
+        )
+
+
+def _check_leak(repository: Repository, task: Task, start: CommitId) -> None:
+    """Refuse a start whose ancestors trained on the same data under another definition: they may know the test domain."""
+    for ancestor, commit in weight_ancestors(repository.commit_of, start):
+        if commit.task is None or commit.task.digest == task.digest or task.test_domain is None:
+            continue
+        if commit.stage is not Stage.MERGE and commit.made.get("data_digest") == task.data_digest:
+            raise InvalidInputError(
+                f"'{start.short}' descends from {ancestor.short}, which trained on the data of task '{task.name}' as task "
+                f"'{commit.task.name}' and may have seen its test domain '{task.test_domain}'",
+                kind="trained-on-test-domain",
+                hint="start from a commit that did not, such as the pretrained one",
+            )
+
+
+def _is_recycled(repository: Repository, start: CommitId) -> bool:
+    """Say whether the featurizer of ``start`` comes from more than pretraining."""
+    stages = {commit.stage for _, commit in weight_ancestors(repository.commit_of, start)}
+    return bool(stages & {Stage.AUXILIARY, Stage.TARGET, Stage.MERGE})
+
+
+def _initial(
+    repository: Repository,
+    task: Task,
+    start: CommitId,
+    base: Manifest,
+    stage: Stage,
+    how: TrainOptions,
+    runtime: Runtime,
+    actor: Actor,
+    progress: Progress | None,
+) -> tuple[ProbeResult | None, Network]:
+    """Return the probe and the network to start from: featurizer of ``start``, head of the probe."""
+    weights = load(repository.objects, base)
+    network = open_network(repository, base, runtime=runtime)
+    if stage is Stage.PRETRAIN:
+        network.load(weights)
+        if network.num_classes != task.num_classes:
+            network.replace_head(task.num_classes, seed=how.seed)
+        return None, network
+    found = shared_probe(
+        repository,
+        task,
+        pretrained_commit(repository, start),
+        hyper=how.probe_hyper,
+        trial=how.trial,
+        runtime=runtime,
+        actor=actor,
+        progress=progress,
+    )
+    probe_weights = load(repository.objects, repository.manifest(found.commit.manifest))
+    network = open_network(repository, base, runtime=runtime, num_classes=task.num_classes)
+    featurizer = {name: weights[name] for name in network.featurizer_names if name in weights}
+    head = {name: probe_weights[name] for name in network.head_names if name in probe_weights}
+    network.load(featurizer | head)
+    return found, network
+
+
+def _leave(repository: Repository, base: Manifest, result: RunResult, run: PendingRun) -> PendingRun:
+    """Put the weights into the working directory and remember the run."""
+    with repository.lock():
+        _check_weights_committed(repository)
+        with repository.objects.transaction() as transaction:
+            manifest = place_weights(repository, transaction, result.weights, head_layout(repository, base))
+            transaction.put_record(manifest)
+        weights = {name: entry.id for name, entry in manifest.tensors.items()}
+        done = PendingRun(
+            stage=run.stage, task=run.task, parents=run.parents, made=run.made, metrics=run.metrics, weights=weights
+        )
+        replace_weights(repository, manifest, then=lambda: save_run(repository, done))
+    return done
