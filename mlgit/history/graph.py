@@ -78,8 +78,9 @@ def graph_rows(
     drawing = _Drawing(style)
     for (commit_id, parents), following in pairwise(chain(commits, [(None, ())])):
         if commit_id is not None:
-            yield from drawing.gather(commit_id)
-            yield drawing.commit(commit_id, list(dict.fromkeys(parents)), following[0])
+            own = list(dict.fromkeys(parents))
+            yield from drawing.gather(commit_id, own)
+            yield drawing.commit(commit_id, own, following[0])
 
 
 class _Drawing:
@@ -91,12 +92,13 @@ class _Drawing:
         self._resting: int | None = None  # free, but its commit is in the row above: what begins here would look linked
         self._seen: set[CommitId] = set()
 
-    def gather(self, commit_id: CommitId) -> Iterator[GraphRow]:
-        """Bring the lanes that lead to the next commit together, as far left as possible."""
+    def gather(self, commit_id: CommitId, parents: Sequence[CommitId]) -> Iterator[GraphRow]:
+        """Bring the lanes that lead to the next commit together, as far left as possible if a lane goes on from it."""
         sources = [lane for lane, target in enumerate(self._lanes) if target == commit_id]
         if not sources:
             return
-        goal = min(self._free_lane(), sources[0])
+        goes_on = bool(parents) and parents[0] not in self._lanes
+        goal = min(sources[0], self._free_lane()) if goes_on else sources[0]
         if sources == [goal]:
             return
         lines = dict.fromkeys(sources, _UP)
