@@ -1,0 +1,162 @@
+"""The weighted sum of one tensor of several models, in float64 and in the order in which they are added."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Self
+
+import torch
+
+from mlgit.errors import MlgitError
+from mlgit.weights.forms import TensorLike
+from mlgit.weights.rounding import narrow
+from mlgit.weights.stored import empty_tensor
+
+CHUNK = 2**17
+"""Elements that are converted at a time: one part of a large tensor fits into a processor's cache."""
+
+_TOLERANCE = 1e-9
+
+FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"})
+"""dtypes that have a mean."""
+INTEGERS = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"})
+"""dtypes of which the first is kept where models differ."""
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Last parts of the names of what batch normalization has counted."""
+
+
+class Rule(Enum):
+    """What becomes of one tensor of several models."""
+
+    MEAN = "mean"
+    FIRST = "first"
+    EQUAL = "equal"
+
+
+def rule_for(name: str, dtype: str, statistics: str) -> Rule:
+    """Return the rule for a tensor.
+
+    Args:
+        name: Its name.
+        dtype: The dtype, by its name in safetensors.
+        statistics: ``require-equal``, ``average`` or ``first``: the rule for ``STATISTICS``.
+    """
+    if dtype not in FLOATS | INTEGERS:
+        return Rule.EQUAL
+    if name.rpartition(".")[2] in STATISTICS and statistics != "average":
+        return Rule.EQUAL if statistics == "require-equal" else Rule.FIRST
+    return Rule.MEAN if dtype in FLOATS else Rule.FIRST
+
+
+@dataclass
+class Accumulator:
+    """One tensor of several models.
+
+    While all tensors are equal, bit for bit, only the first one is held; from the first difference on, only the
+    float64 sum. So tensors that all models share cost no arithmetic, and come out exactly as they went in.
+
+    Attributes:
+        rule: What to do with tensors that differ.
+        form: The dtype and shape that all of them have.
+        differs: Whether two of the tensors differ.
+        coefficients: One per tensor that was added.
+        identity: What the first one's ``identity`` was.
+        first: The first one, where it is held.
+        total: The sum, float64 in a row, where it is held.
+    """
+
+    rule: Rule
+    form: TensorLike
+    differs: bool = False
+    coefficients: tuple[float, ...] = ()
+    identity: object = None
+    first: torch.Tensor | None = None
+    total: torch.Tensor | None = None
+
+    def add(self, read: Callable[[], torch.Tensor], coefficient: float, identity: object = None) -> None:
+        """Add ``coefficient`` times a tensor.
+
+        Args:
+            read: Returns the tensor; not called where ``identity`` says enough.
+            coefficient: Finite.
+            identity: Something equal only for equal tensors, such as an id; None where nothing is known.
+        """
+        if self.total is not None:
+            _add(self.total, _flat(read()), coefficient)
+        elif self.first is None:
+            self.first, self.identity = read(), identity
+        elif identity is None or identity != self.identity:
+            self._add_to_equal(self.first, read(), coefficient)
+        self.coefficients += (coefficient,)
+
+    def _add_to_equal(self, first: torch.Tensor, tensor: torch.Tensor, coefficient: float) -> None:
+        if _same(first, tensor):
+            return
+        self.differs = True
+        if self.rule is Rule.MEAN:
+            self.total = self._sum_of(first)
+            self.first = None
+            _add(self.total, _flat(tensor), coefficient)
+
+    def fork(self) -> Self:
+        """Return a copy; what is added to it does not change this one."""
+        return replace(self, total=None if self.total is None else self.total.clone())
+
+    def value(self, divisor: float) -> torch.Tensor:
+        """Return the sum over ``divisor``, or the first tensor where the rules say so; never an alias.
+
+        Args:
+            divisor: What the float64 sum is divided by, before the one rounding to the tensors' dtype.
+        """
+        total = self.total
+        if self.first is not None:
+            if self.rule is not Rule.MEAN or abs(math.fsum(self.coefficients) / divisor - 1) <= _TOLERANCE:
+                return self.first.detach().cpu().clone(memory_format=torch.contiguous_format)
+            total = self._sum_of(self.first)
+        if total is None:
+            raise MlgitError("a sum of no tensors has no value")
+        result = empty_tensor(self.form.dtype, tuple(self.form.shape))
+        target = _flat(result)
+        for start in range(0, len(total), CHUNK):
+            part = slice(start, start + CHUNK)
+            target[part] = narrow(total[part] / divisor, target.dtype)
+        return result
+
+    def _sum_of(self, first: torch.Tensor) -> torch.Tensor:
+        """Return the sum of as many copies of ``first`` as there are coefficients."""
+        flat = _flat(first)
+        total = torch.empty(len(flat), dtype=torch.float64)
+        for start in range(0, len(flat), CHUNK):
+            part = slice(start, start + CHUNK)
+            total[part] = _term(flat[part], self.coefficients[0])
+        for coefficient in self.coefficients[1:]:
+            _add(total, flat, coefficient)
+        return total
+
+
+def _add(total: torch.Tensor, flat: torch.Tensor, coefficient: float) -> None:
+    for start in range(0, len(flat), CHUNK):
+        part = slice(start, start + CHUNK)
+        total[part].add_(_term(flat[part], coefficient))
+
+
+def _term(part: torch.Tensor, coefficient: float) -> torch.Tensor:
+    exact = part.to(torch.float64)
+    return exact if coefficient == 1.0 else exact * coefficient
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the real numbers of a tensor in a row; complex ones as pairs. Shares memory where it is contiguous."""
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return (torch.view_as_real(dense) if dense.is_complex() else dense).contiguous().view(-1)
+
+
+def _same(first: torch.Tensor, other: torch.Tensor) -> bool:
+    left, right = (_flat(tensor).view(torch.uint8) for tensor in (first, other))
+    step = CHUNK * 8
+    return all(
+        torch.equal(left[start : start + step], right[start : start + step]) for start in range(0, len(left), step)
+    )
