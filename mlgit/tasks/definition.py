@@ -74,6 +74,8 @@ class TaskDefinition:
         Raises:
             InvalidInputError: Not a table, a field missing or of the wrong type, a date, or a name that could do harm.
         """
+        unwrap = getattr(table, "unwrap", None)  # tomlkit wraps values to keep comments; a wrapped bool is no bool
+        table = unwrap() if callable(unwrap) else table
         if not isinstance(table, Mapping):
             raise InvalidInputError(f"task {name[:80]!a} is not a table", kind="bad-task")
         values = {str(key): _plain(name, str(key), value) for key, value in table.items()}

@@ -54,7 +54,7 @@ def noise(pixels: Pixels, members: Sequence[int]) -> Pixels:
 
 def rotate(pixels: Pixels, members: Sequence[int]) -> Pixels:
     """Turn by 10 to 25 whole degrees, either way, around the centre, with bilinear interpolation."""
-    return np.stack([_turn(image, _angle(index)) for image, index in zip(pixels, members, strict=True)])
+    return np.stack([turn(image, angle(index)) for image, index in zip(pixels, members, strict=True)])
 
 
 def shift(pixels: Pixels, members: Sequence[int]) -> Pixels:
@@ -85,13 +85,21 @@ def _bytes(domain: str, index: int, length: int) -> bytes:
     return blake3(f"mlgit digits {domain} {index}".encode()).digest(length=length)
 
 
-def _angle(index: int) -> int:
+def angle(index: int) -> int:
+    """Return by how many degrees an image is turned: -25 to -10 or 10 to 25."""
     size, side = _bytes("rotate", index, 2)
     return (10 + size % 16) * (1 if side % 2 else -1)
 
 
-def _turn(image: Pixels, degrees: int) -> Pixels:
-    """Rotate one image, int64 (8, 8); sine and cosine are rounded to 16 bits, the rest is exact."""
+def turn(image: Pixels, degrees: int) -> Pixels:
+    """Rotate one image around its centre with bilinear interpolation; what comes in from outside is 0.
+
+    Sine and cosine are rounded to 16 bits, the rest is exact.
+
+    Args:
+        image: int64 (8, 8), 0 to 255.
+        degrees: -25 to 25.
+    """
     sine, cosine = (round(part(math.radians(degrees)) * 2**_UNIT) for part in (math.sin, math.cos))
     down, right = np.meshgrid(np.arange(-7, 8, 2), np.arange(-7, 8, 2), indexing="ij")  # in half pixels
     half = 7 << _UNIT
