@@ -35,7 +35,7 @@ def check_ref_name(name: str) -> None:
 def _objection(name: str) -> str | None:
     for character in name:
         if character in _FORBIDDEN or unicodedata.category(character) in _INVISIBLE:
-            return f"it has the character {ascii(character)}"
+            return f"it has the character {character!a}"
     parts = name.split("/")
     if len(parts) < 3 or parts[0] != "refs":
         return "it does not start with 'refs/heads/', 'refs/tags/' or the like"

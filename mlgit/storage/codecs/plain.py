@@ -1,0 +1,99 @@
+"""Codecs that do not look at elements: raw, zstd, copy of the base."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from mlgit.storage.codecs import CodecError, Readable
+
+if TYPE_CHECKING:
+    from backports.zstd import ZstdCompressor
+
+LEVEL = 1
+_WINDOW_LOG_MAX = 23
+_thread = threading.local()
+
+
+class Raw:
+    """Codec 0: the bytes themselves."""
+
+    needs_base = False
+
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+        """Return the bytes."""
+        del width, base
+        return bytes(raw)
+
+    def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
+        """Copy the bytes."""
+        del width, base
+        if len(stored) != len(target):
+            raise CodecError(f"{len(stored)} raw bytes stand for {len(target)}")
+        target[:] = stored
+
+
+class Zstd:
+    """Codec 1: one zstd frame (RFC 8878)."""
+
+    needs_base = False
+
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+        """Return one frame."""
+        del width, base
+        return compress(raw)
+
+    def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
+        """Decompress one frame."""
+        del width, base
+        target[:] = decompress(stored, len(target))
+
+
+class Copy:
+    """Codec 5: nothing is stored; the chunk equals its base."""
+
+    needs_base = True
+
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+        """Return no bytes; the caller has seen that chunk and base are equal."""
+        del raw, width, base
+        return b""
+
+    def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
+        """Copy the base."""
+        del width
+        if len(stored) or base is None or len(base) != len(target):
+            raise CodecError("a copy of a base has bytes of its own, or a base of another size")
+        target[:] = base
+
+
+def compress(data: Readable) -> bytes:
+    """Return one zstd frame with its content size."""
+    compressor: ZstdCompressor | None = getattr(_thread, "compressor", None)
+    if compressor is None:
+        from backports.zstd import ZstdCompressor  # noqa: PLC0415 - reading an uncompressed commit needs no zstd
+
+        compressor = _thread.compressor = ZstdCompressor(LEVEL)
+    return compressor.compress(data, compressor.FLUSH_FRAME)
+
+
+def decompress(stored: Readable, size: int) -> bytes:
+    """Return the content of one frame.
+
+    Args:
+        stored: The frame and nothing else.
+        size: How many bytes it must decode to; never are more than one byte more produced.
+
+    Raises:
+        CodecError: Anything else.
+    """
+    from backports import zstd  # noqa: PLC0415 - see compress
+
+    decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX})
+    try:
+        data = decompressor.decompress(stored, max_length=size + 1)
+    except zstd.ZstdError as error:
+        raise CodecError(f"zstd: {error}") from error
+    if len(data) != size or not decompressor.eof or decompressor.unused_data:
+        raise CodecError(f"a zstd frame does not hold exactly {size} bytes")
+    return data

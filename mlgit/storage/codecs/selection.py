@@ -1,0 +1,82 @@
+"""Which codec a chunk is written with: the one that does best on a sample of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlgit.objects import BITS
+from mlgit.storage.codecs import COPY, DIFFERENCE, EXCLUSIVE_OR, RAW, SHUFFLE, ZSTD, codec
+
+SMALL_BYTES = 1 << 16
+"""A chunk up to this size is encoded with every candidate, a larger one with the best on a sample."""
+SAMPLE_BYTES = 1 << 14
+"""Bytes of each of the three samples: start, middle and end."""
+RECORD_BYTES = 4096
+"""Shorter records stay raw: they are read often, one by one, and without loading a codec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is known about the bytes of an object.
+
+    Attributes:
+        width: Bytes per element; 1 where there are none.
+        is_float: Whether the elements are IEEE-like floats of at least 16 bits.
+        is_record: Whether it is a small structured object rather than a tensor or a blob.
+    """
+
+    width: int = 1
+    is_float: bool = False
+    is_record: bool = False
+
+    @classmethod
+    def of(cls, dtype: str) -> Content:
+        """Return what a safetensors dtype says; a complex number is two floats."""
+        width = 4 if dtype == "C64" else max(1, BITS[dtype] // 8)
+        return cls(width, is_float=width > 1 and dtype.startswith(("F", "BF", "C")))
+
+
+def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> tuple[int, bytes]:
+    """Encode a chunk.
+
+    Args:
+        raw: The bytes; a multiple of the element width.
+        content: What they are.
+        base: Bytes of the base's chunk, as many, or None.
+
+    Returns:
+        Codec number and stored bytes, never more than ``raw``.
+    """
+    if content.is_record and len(raw) < RECORD_BYTES:
+        return RAW, bytes(raw)
+    if base is not None and raw == base:
+        return COPY, b""
+    numbers = _candidates(content, has_base=base is not None, small=len(raw) <= SMALL_BYTES)
+    if len(numbers) > 1 and len(raw) > SMALL_BYTES:
+        numbers = [_best_on_sample(numbers, raw, content.width, base)]
+    tried = [(number, codec(number).encode(raw, content.width, base)) for number in numbers]
+    number, stored = min(tried, key=lambda pair: len(pair[1]))
+    return (number, stored) if len(stored) < len(raw) else (RAW, bytes(raw))
+
+
+def _candidates(content: Content, *, has_base: bool, small: bool) -> list[int]:
+    numbers = [ZSTD] if content.width == 1 or small or not content.is_float else []
+    if content.width > 1:
+        numbers.append(SHUFFLE)
+    if has_base and content.is_float:
+        numbers.append(DIFFERENCE)
+    if has_base and (not content.is_float or content.width == 2):
+        numbers.append(EXCLUSIVE_OR)
+    return numbers
+
+
+def _best_on_sample(numbers: list[int], raw: memoryview, width: int, base: memoryview | None) -> int:
+    sample = _sample(raw)
+    base_sample = None if base is None else _sample(base)
+    return min(numbers, key=lambda number: len(codec(number).encode(sample, width, base_sample)))
+
+
+def _sample(data: memoryview) -> memoryview:
+    middle = len(data) // 2 // SAMPLE_BYTES * SAMPLE_BYTES
+    last = (len(data) - SAMPLE_BYTES) // 16 * 16
+    return memoryview(b"".join(data[start : start + SAMPLE_BYTES] for start in (0, middle, last)))

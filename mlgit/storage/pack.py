@@ -1,0 +1,213 @@
+"""Reading one pack: its index by bisection, its chunks by position.
+
+A pack may be damaged or hostile. Opening it checks header, footer and the digest of the index; reading an entry
+checks every field against the others and against the file's size before anything is allocated or decoded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from mlgit.errors import CorruptObjectError
+from mlgit.fileio import file_system_error
+from mlgit.storage import pack_format as layout
+from mlgit.storage.pack_format import BASE_BYTES, CHUNK, COUNTS, FOOTER, HEADER, OBJECT, ChunkEntry, ObjectEntry
+
+_MAP_FROM = 1 << 16
+_ALL_ZERO = bytes(8)
+
+
+class Pack:
+    """One pack file, open for reading; closed when nobody holds it any more.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CorruptObjectError: Not a pack, cut short, or its index is damaged.
+        FileSystemError: The operating system refused. A missing file raises FileNotFoundError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise file_system_error(error, "read", path) from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size_bytes = os.fstat(self._descriptor).st_size
+        self.index_offset, self._index = self._open_index()
+        counts = COUNTS.unpack_from(self._index)
+        self.object_count, self.chunk_count, self._base_count, self._metadata_bytes = counts
+        self._chunks_at = COUNTS.size + self.object_count * OBJECT.size
+        self._bases_at = self._chunks_at + self.chunk_count * CHUNK.size
+        self._metadata_at = self._bases_at + self._base_count * BASE_BYTES
+        if self._metadata_at + self._metadata_bytes != len(self._index):
+            raise self.damaged(self.index_offset, f"its index has {len(self._index)} bytes, its counts say otherwise")
+
+    def damaged(self, offset: int, reason: str, subject: str | None = None) -> CorruptObjectError:
+        """Return the error for something wrong at a place of this pack.
+
+        Args:
+            offset: Where, in bytes from the start of the file.
+            reason: What is wrong.
+            subject: What cannot be read because of it: ``tensor 4f2a91c0de``.
+        """
+        start = f"{subject} is damaged: " if subject else ""
+        return CorruptObjectError(
+            f"{start}pack '{self.path}' at offset {offset}: {reason}",
+            hint="`mlgit fsck` lists everything that is hurt; get the object again from a clone that has it",
+        )
+
+    def find(self, digest: bytes) -> int | None:
+        """Return the number of the object with this id, or None.
+
+        Raises:
+            CorruptObjectError: The id stands twice.
+        """
+        number = self.lower_bound(digest)
+        if number == self.object_count or self.digest(number) != digest:
+            return None
+        if number + 1 < self.object_count and self.digest(number + 1) == digest:
+            raise self.damaged(self._entry_offset(number), f"the id {digest.hex()[:10]} stands twice in its index")
+        return number
+
+    def lower_bound(self, start: bytes) -> int:
+        """Return the number of the first object whose id is not below ``start``, up to 32 bytes."""
+        return bisect_left(range(self.object_count), start, key=self.digest)
+
+    def digest(self, number: int) -> bytes:
+        """Return the id of an object, by its number."""
+        at = COUNTS.size + number * OBJECT.size
+        return bytes(self._index[at : at + 32])
+
+    def kind(self, number: int) -> str:
+        """Return the kind of an object, by its number."""
+        code = OBJECT.unpack_from(self._index, COUNTS.size + number * OBJECT.size)[6]
+        if code not in layout.KIND_NAMES:
+            raise self.damaged(self._entry_offset(number), f"{code} is not a kind of object")
+        return layout.KIND_NAMES[code]
+
+    def entry(self, number: int) -> ObjectEntry:
+        """Return what the index says about an object, by its number.
+
+        Raises:
+            CorruptObjectError: The entry contradicts itself or the file.
+        """
+        values = OBJECT.unpack_from(self._index, COUNTS.size + number * OBJECT.size)
+        digest, size, first, count, metadata_at, metadata_bytes, _, exponent, rest = values
+        at = self._metadata_at + metadata_at
+        entry = ObjectEntry(
+            digest, self.kind(number), size, first, count, exponent, bytes(self._index[at : at + metadata_bytes])
+        )
+        if not layout.MIN_EXPONENT <= exponent <= layout.MAX_EXPONENT:
+            raise self.damaged(self._entry_offset(number), f"a chunk size of 2^{exponent} bytes is not allowed")
+        if (
+            count != layout.chunk_count(size, exponent)
+            or first + count > self.chunk_count
+            or metadata_at + metadata_bytes > self._metadata_bytes
+            or rest != _ALL_ZERO
+        ):
+            raise self.damaged(self._entry_offset(number), f"the entry of {digest.hex()[:10]} contradicts itself")
+        return entry
+
+    def chunks(self, entry: ObjectEntry) -> Iterator[ChunkEntry]:
+        """Yield the chunks of an object in order; raises CorruptObjectError as ``chunk``."""
+        return (self.chunk(entry, place) for place in range(entry.chunk_count))
+
+    def chunk(self, entry: ObjectEntry, place: int) -> ChunkEntry:
+        """Return one chunk of an object.
+
+        Args:
+            entry: The object.
+            place: 0 for its first chunk.
+
+        Raises:
+            CorruptObjectError: The chunk contradicts its object or the file.
+        """
+        at = self._chunks_at + (entry.first_chunk + place) * CHUNK.size
+        offset, stored, raw, base, codec, width, depth, rest, check = CHUNK.unpack_from(self._index, at)
+        reason = None
+        if raw != min(1 << entry.chunk_exponent, entry.size - (place << entry.chunk_exponent)):
+            reason = f"chunk {place} decodes to {raw} bytes, which is not its share"
+        elif stored > raw or offset < HEADER.size or offset + stored > self.index_offset:
+            reason = f"chunk {place} has {stored} bytes at {offset}, which cannot be"
+        elif base > self._base_count or (depth > 0) != (base > 0) or depth > layout.MAX_DEPTH:
+            reason = f"chunk {place} names base {base} and depth {depth}, which cannot be"
+        elif rest or width < 1 or raw % width:
+            reason = f"chunk {place} has elements of {width} bytes, which cannot be"
+        if reason:
+            raise self.damaged(self.index_offset + at, reason)
+        return ChunkEntry(offset, stored, raw, codec, width, depth, self._base(base), check)
+
+    def read_stored(self, chunk: ChunkEntry) -> bytes:
+        """Return the stored bytes of a chunk, unchecked.
+
+        Raises:
+            CorruptObjectError: The file ends before them.
+            FileSystemError: The operating system refused.
+        """
+        return self._read(chunk.offset, chunk.stored)
+
+    def _base(self, number: int) -> bytes | None:
+        at = self._bases_at + (number - 1) * BASE_BYTES
+        return bytes(self._index[at : at + BASE_BYTES]) if number else None
+
+    def _entry_offset(self, number: int) -> int:
+        return self.index_offset + COUNTS.size + number * OBJECT.size
+
+    def _open_index(self) -> tuple[int, bytes | memoryview]:
+        least = HEADER.size + COUNTS.size + FOOTER.size
+        if self.size_bytes < least:
+            raise self.damaged(self.size_bytes, f"the file ends; a pack has {least} bytes at least")
+        magic, version, rest = HEADER.unpack(self._read(0, HEADER.size))
+        if magic != layout.MAGIC or rest:
+            raise self.damaged(0, "the file does not begin like a pack")
+        if version != layout.VERSION:
+            raise CorruptObjectError(
+                f"pack '{self.path}' has version {version}, this mlgit reads version {layout.VERSION}",
+                kind="newer-version",
+                hint="update mlgit",
+            )
+        footer_at = self.size_bytes - FOOTER.size
+        offset, length, digest, zeros, end = FOOTER.unpack(self._read(footer_at, FOOTER.size))
+        if end != layout.END_MAGIC or zeros != _ALL_ZERO:
+            raise self.damaged(footer_at, "the file does not end like a pack; it may have been cut short")
+        if offset < HEADER.size or length < COUNTS.size or offset + length != footer_at:
+            raise self.damaged(footer_at, f"an index of {length} bytes at {offset} does not fit the file")
+        index = self._map(offset, length)
+        if blake3(index).digest() != digest:
+            raise self.damaged(offset, "the index does not match its digest")
+        return offset, index
+
+    def _map(self, offset: int, length: int) -> bytes | memoryview:
+        """Return the index: read when small, mapped when large, since every mapping costs a file descriptor."""
+        if length < _MAP_FROM:
+            return self._read(offset, length)
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        try:
+            mapped = mmap.mmap(self._descriptor, offset + length - start, offset=start, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise file_system_error(error, "read", self.path) from error
+        return memoryview(mapped)[offset - start :]
+
+    def _read(self, offset: int, length: int) -> bytes:
+        try:
+            data = os.pread(self._descriptor, length, offset)
+            while len(data) < length:
+                more = os.pread(self._descriptor, length - len(data), offset + len(data))
+                if not more:
+                    raise self.damaged(offset + len(data), "the file ends")
+                data += more
+        except OSError as error:
+            raise file_system_error(error, "read", self.path) from error
+        return data

@@ -1,0 +1,319 @@
+"""One write: objects go into a pack of their own, which appears when the block ends well."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Self, overload
+
+from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.objects import (
+    BlobId,
+    CertificateId,
+    CertificateResult,
+    Commit,
+    CommitId,
+    Manifest,
+    ManifestId,
+    ObjectId,
+    Record,
+    Tag,
+    TagId,
+    TensorId,
+    hasher,
+    preamble,
+    tensor_preamble,
+    tensor_size_bytes,
+)
+from mlgit.objects.ids import ID_TYPES, Buffer
+from mlgit.storage import pack_format as layout
+from mlgit.storage.chunk_reader import ChunkReader
+from mlgit.storage.chunking import as_bytes, cut
+from mlgit.storage.codecs import codec
+from mlgit.storage.codecs.selection import Content, encode_chunk
+from mlgit.storage.located import Located
+from mlgit.storage.pack_folder import PackFolder
+from mlgit.storage.pack_format import ObjectEntry, checksum
+from mlgit.storage.pack_writer import PackWriter, remove_stale
+from mlgit.storage.workers import InOrder, Workers
+
+_EXPONENT = layout.CHUNK_BYTES.bit_length() - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    codec: int
+    stored: bytes
+    raw: int
+    width: int
+    depth: int
+    base: bytes | None
+    checksum: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Incoming:
+    """An object on its way in."""
+
+    kind: str
+    start: bytes
+    content: Content
+    metadata: bytes = b""
+    size: int | None = None
+    base: Located | None = None
+
+    @property
+    def exponent(self) -> int:
+        return _EXPONENT if self.base is None else self.base.entry.chunk_exponent
+
+
+class Transaction:
+    """Adds objects to a database, all or none.
+
+    Use as a context manager. Leaving it well publishes one pack, durably; leaving it with an exception, Ctrl-C
+    included, publishes nothing. Nothing is published either when every object was known. Encoding runs in threads
+    and continues after a ``put`` has returned; memory is bounded by chunks times threads. Not for several threads.
+
+    Args:
+        folder: The packs.
+        workers: Threads to encode in.
+        depth: How many differences may stand between a chunk and its value.
+        again: Objects to store although they are known, since what is stored is damaged.
+    """
+
+    def __init__(
+        self,
+        folder: PackFolder,
+        workers: Workers,
+        *,
+        depth: int = layout.DEFAULT_DEPTH,
+        again: Collection[ObjectId] = (),
+    ) -> None:
+        self._folder = folder
+        self._depth = depth
+        self._again = {object_id.digest for object_id in again}
+        self._objects: dict[bytes, ObjectEntry] = {}
+        self._tasks: InOrder[_Encoded] = InOrder(workers)
+        self._chunks = ChunkReader(self._copies)
+        self._submitted = 0
+        self._writer: PackWriter | None = None
+
+    def __enter__(self) -> Self:
+        self._folder.refresh()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self._objects:
+                self._publish()
+        finally:
+            self._tasks.cancel()
+            if self._writer is not None:
+                self._writer.abandon()
+
+    def __contains__(self, object_id: ObjectId) -> bool:
+        return self._has(object_id.digest)
+
+    def put_tensor(
+        self,
+        dtype: str,
+        shape: Sequence[int],
+        parts: Iterable[Buffer],
+        *,
+        base: TensorId | None = None,
+        expected: TensorId | None = None,
+    ) -> TensorId:
+        """Add a tensor, unless it is known.
+
+        Args:
+            dtype: A safetensors dtype name.
+            shape: Extents.
+            parts: Its little-endian, contiguous bytes, in any number of parts. A list or tuple is read twice: hashed
+                first, so that a known tensor is not encoded at all; anything else is read once.
+            base: A tensor of the same dtype and shape to store a difference to, where that is smaller. Unknown,
+                damaged or different ones are passed over.
+            expected: Its id, when that is known: if the database has it, ``parts`` is not read.
+
+        Returns:
+            Its id.
+
+        Raises:
+            InvalidInputError: No such dtype or shape, or the wrong number of bytes.
+            CorruptObjectError: The id is not the expected one.
+            FileSystemError: The operating system refused; the transaction cannot be used any more.
+        """
+        start = tensor_preamble(dtype, shape)
+        metadata = start.split(b"\n")[1]
+        located = None if base is None else self._base(base, metadata)
+        incoming = _Incoming(
+            "tensor", start, Content.of(dtype), metadata, tensor_size_bytes(dtype, shape), base=located
+        )
+        return TensorId.from_digest(self._put(incoming, parts, expected))
+
+    def put_blob(self, parts: Iterable[Buffer], *, expected: BlobId | None = None) -> BlobId:
+        """Add a blob, unless it is known; arguments and errors as for ``put_tensor``."""
+        return BlobId.from_digest(self._put(_Incoming("blob", preamble("blob"), Content()), parts, expected))
+
+    @overload
+    def put_record(self, record: Manifest) -> ManifestId: ...
+    @overload
+    def put_record(self, record: Commit) -> CommitId: ...
+    @overload
+    def put_record(self, record: Tag) -> TagId: ...
+    @overload
+    def put_record(self, record: CertificateResult) -> CertificateId: ...
+    @overload
+    def put_record(self, record: Record) -> ObjectId: ...
+    def put_record(self, record: Record) -> ObjectId:
+        """Add a manifest, commit, tag or certificate result, unless it is known, and return its id.
+
+        Raises:
+            InvalidInputError: It is larger than 256 MiB.
+            FileSystemError: The operating system refused; the transaction cannot be used any more.
+        """
+        data = record.encode()
+        if len(data) > layout.MAX_RECORD_BYTES:
+            raise InvalidInputError(f"a {record.kind} of {len(data)} bytes is too large", kind="too-large")
+        incoming = _Incoming(record.kind, preamble(record.kind), Content(is_record=True))
+        return ID_TYPES[record.kind].from_digest(self._put(incoming, [data], None))
+
+    def _has(self, digest: bytes) -> bool:
+        if digest in self._objects:
+            return True
+        return digest not in self._again and self._folder.contains(digest)
+
+    def _put(self, incoming: _Incoming, parts: Iterable[Buffer], expected: ObjectId | None) -> bytes:
+        if expected is not None and self._has(expected.digest):
+            return expected.digest
+        digest = None
+        if isinstance(parts, (list, tuple)):
+            digest = _hash(incoming, parts, expected)
+            if self._has(digest):
+                return digest
+        first = self._submitted
+        try:
+            found, size = self._send(incoming, parts)
+            if digest is None:
+                digest = _checked(incoming, found, size, expected)
+            if self._has(digest):
+                self._take_back(first)
+                return digest
+        except BaseException:
+            self._take_back(first)
+            raise
+        count = self._submitted - first
+        self._objects[digest] = ObjectEntry(
+            digest, incoming.kind, size, first, count, incoming.exponent, incoming.metadata
+        )
+        return digest
+
+    def _send(self, incoming: _Incoming, parts: Iterable[Buffer]) -> tuple[bytes, int]:
+        """Hash the parts and hand their chunks to the threads; return digest and size."""
+        state = hasher(incoming.start)
+        size = 0
+        for place, raw in enumerate(cut(parts, 1 << incoming.exponent)):
+            state.update(raw)
+            size += len(raw)
+            self._submitted += 1
+            encode = partial(self._encode, incoming, place, raw)
+            self._write(self._tasks.submit(encode))
+        return state.digest(), size
+
+    def _write(self, results: Iterator[_Encoded]) -> None:
+        for encoded in results:
+            if self._writer is None:
+                remove_stale(self._folder.root)
+                self._writer = PackWriter(self._folder.root)
+            self._writer.append(
+                encoded.stored,
+                raw=encoded.raw,
+                codec=encoded.codec,
+                width=encoded.width,
+                depth=encoded.depth,
+                base=encoded.base,
+                checksum=encoded.checksum,
+            )
+
+    def _take_back(self, first: int) -> None:
+        """Drop all chunks from number ``first`` on."""
+        self._write(self._tasks.drain())
+        if self._writer is not None:
+            self._writer.truncate(first)
+        self._submitted = first
+
+    def _publish(self) -> None:
+        self._write(self._tasks.drain())
+        entries = list(self._objects.values())
+        commits = [entry for entry in entries if entry.kind == "commit"]
+        if self._writer is None:  # nothing but empty tensors and blobs
+            self._writer = PackWriter(self._folder.root)
+        self._writer.publish(entries, main=(commits or entries)[-1].digest)
+        self._folder.refresh()
+
+    def _encode(self, incoming: _Incoming, place: int, raw: memoryview) -> _Encoded:
+        base, digest, depth = self._base_chunk(incoming.base, place)
+        number, stored = encode_chunk(raw, incoming.content, base)
+        width = incoming.content.width
+        if not codec(number).needs_base:
+            digest, depth = None, 0
+        return _Encoded(number, stored, len(raw), width, depth, digest, checksum(stored))
+
+    def _base(self, base: TensorId, metadata: bytes) -> Located | None:
+        """Return the place of a base, if it is a tensor of the same dtype and shape."""
+        if base.digest in self._objects:  # its chunks must be in the file before a thread reads them
+            self._write(self._tasks.drain())
+            if self._writer is not None:
+                self._writer.flush()
+        with suppress(CorruptObjectError):
+            located = next(self._copies(base.digest), None)
+            if located is not None and located.entry.metadata == metadata:
+                return located
+        return None
+
+    def _base_chunk(self, located: Located | None, place: int) -> tuple[memoryview | None, bytes | None, int]:
+        """Return the bytes of a base's chunk, its object's id and the depth of a difference to it.
+
+        A chunk that already is as deep as allowed is replaced by its own base.
+        """
+        with suppress(CorruptObjectError):
+            while located is not None:
+                chunk = located.chunk(place)
+                if chunk.depth < self._depth:
+                    target = memoryview(bytearray(chunk.raw))
+                    self._chunks.decode(located, place, target, check=True)
+                    return target, located.entry.digest, chunk.depth + 1
+                located = next(filter(located.fits, self._copies(chunk.base or b"")), None)
+        return None, None, 0
+
+    def _copies(self, digest: bytes) -> Iterator[Located]:
+        entry = self._objects.get(digest)
+        if entry is not None and self._writer is not None:
+            yield Located(self._writer, entry)
+        yield from self._folder.copies(digest)
+
+
+def _hash(incoming: _Incoming, parts: Sequence[Buffer], expected: ObjectId | None) -> bytes:
+    state = hasher(incoming.start)
+    size = 0
+    for part in parts:
+        view = as_bytes(part)
+        state.update(view)
+        size += len(view)
+    return _checked(incoming, state.digest(), size, expected)
+
+
+def _checked(incoming: _Incoming, digest: bytes, size: int, expected: ObjectId | None) -> bytes:
+    if incoming.size is not None and size != incoming.size:
+        described = incoming.metadata.decode()
+        raise InvalidInputError(f"a tensor {described} has {incoming.size} bytes, not {size}", kind="bad-tensor")
+    if expected is not None and digest != expected.digest:
+        raise CorruptObjectError(
+            f"expected {incoming.kind} {expected.short}, but the bytes given are {digest.hex()[:10]}",
+            hint="the place it was read from is damaged",
+        )
+    return digest
