@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from importlib import metadata
 
+import numpy as np
 import torch
 
 from mlgit import __version__
@@ -14,13 +15,16 @@ from mlgit.tasks.split import TrainingSplit, ValidationSplit
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.result import Measurement
 
-_PACKAGES = ("torch", "torchvision", "numpy")
-
 
 def package_versions() -> dict[str, JsonValue]:
     """Return the versions of python, mlgit and the packages that numbers depend on."""
-    versions: dict[str, JsonValue] = {name: metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), "mlgit": __version__} | versions
+    return {
+        "python": platform.python_version(),
+        "mlgit": __version__,
+        "torch": str(torch.__version__),  # names the build for an accelerator too
+        "torchvision": metadata.version("torchvision"),
+        "numpy": np.__version__,
+    }
 
 
 def device_record(device: torch.device) -> dict[str, JsonValue]:
