@@ -43,7 +43,7 @@ def random_predictions(seed: int, counts: Sequence[int], classes: int, sharpness
 
 
 def certain_predictions(right: Sequence[int], wrong: Sequence[int]) -> tuple[Predictions, ...]:
-    """Return predictions of two classes with probability 1: in domain i, ``right[i]`` are right and ``wrong[i]`` wrong."""
+    """Return predictions of two classes with probability 1, so many right and so many wrong in each domain."""
     result = []
     for index, (good, bad) in enumerate(zip(right, wrong, strict=True)):
         labels = torch.arange(good + bad) % 2
@@ -156,6 +156,7 @@ class MetricContract:
         assert self.metric().value(certain_predictions([0, 0], [5, 7])) == worst
 
     def test_an_interval_is_never_without_width(self) -> None:
-        """Three perfect answers prove little."""
-        interval = self.metric().interval(certain_predictions([3], [0]), 0.95)
-        assert interval.high - interval.low > 0.1 * (self.metric.range[1] - self.metric.range[0])
+        """Three perfect answers prove little, and so do three wrong ones."""
+        for predictions in (certain_predictions([3], [0]), certain_predictions([0], [3])):
+            interval = self.metric().interval(predictions, 0.95)
+            assert interval.high - interval.low > 0.1 * (self.metric.range[1] - self.metric.range[0])

@@ -87,7 +87,7 @@ def _mean_interval(losses: torch.Tensor, limits: tuple[float, float], confidence
     The ends are percentiles of 1,000 resamples, seeded, of the losses and one imagined example: the worst possible one
     for the high end, the best possible one for the low end. The plain bootstrap cannot imagine an error that the sample
     does not hold: for models that are nearly always right, its high end at 95 % lay below the truth in 61 % of
-    simulated samples of 50 and 9 % of 360, where 2.5 % are promised; with the imagined example, in less than 4 %.
+    simulated samples of 50 and 9 % of 360, where 2.5 % are asked for; with the imagined example, in at most 5 %.
     """
     best, worst = (torch.tensor([limit], dtype=losses.dtype) for limit in limits)
     value = _mean(losses)
