@@ -6,11 +6,16 @@ import json
 import re
 from collections.abc import Iterator
 
-_STRING = re.compile(r'[ \t\n\r]*+"((?:[^"\\\x00-\x1f]++|\\.)*+)"')
-_INTEGERS = re.compile(r"[ \t\n\r]*+\[([0-9, \t\n\r]*+)\]")
-_INTEGER = re.compile(r"[ \t\n\r]*+(0|[1-9][0-9]{0,18})[ \t\n\r]*+")
-_MARKS = {mark: re.compile(rf"[ \t\n\r]*+{re.escape(mark)}") for mark in "{}:,"}
-_END = re.compile(r"[ \t\n\r]*+\Z")
+_SPACE = r"[ \t\n\r]*+"
+_TEXT = r'"((?:[^"\\\x00-\x1f]++|\\.)*+)"'
+_STRING = re.compile(_SPACE + _TEXT)
+_KEY = re.compile(_SPACE + _TEXT + _SPACE + ":")
+_OPEN = re.compile(_SPACE + r"\{")
+_CLOSE = re.compile(_SPACE + r"\}")
+_NEXT = re.compile(_SPACE + "([,}])")
+_INTEGERS = re.compile(_SPACE + r"\[([0-9, \t\n\r]*+)\]")
+_INTEGER = re.compile(_SPACE + "(0|[1-9][0-9]{0,18})" + _SPACE)
+_END = re.compile(_SPACE + r"\Z")
 
 
 class Cursor:
@@ -31,29 +36,21 @@ class Cursor:
             limit: Most keys the object may have.
         """
         seen: set[str] = set()
-        self._take("{")
-        more = not self._accepts("}")
+        self._match(_OPEN, "'{'")
+        more = self._accepts(_CLOSE) is None
         while more:
-            key = self.string()
+            key = _unescaped(self._match(_KEY, "a key")[1])
             if key in seen:
                 raise ValueError(f"the key {key[:80]!a} stands twice")
             if len(seen) == limit:
                 raise ValueError(f"an object has more than {limit} keys")
             seen.add(key)
-            self._take(":")
             yield key
-            more = self._accepts(",")
-            if not more:
-                self._take("}")
+            more = self._match(_NEXT, "',' or '}'")[1] == ","
 
     def string(self) -> str:
         """Read a string."""
-        match = self._match(_STRING, "a string")
-        text = match[1]
-        if "\\" in text:
-            text = str(json.loads(f'"{text}"'))
-            text.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, which is a ValueError
-        return text
+        return _unescaped(self._match(_STRING, "a string")[1])
 
     def integers(self, limit: int) -> tuple[int, ...]:
         """Read a list of non-negative integers.
@@ -72,22 +69,25 @@ class Cursor:
         """Read the end of the text."""
         self._match(_END, "the end")
 
-    def _accepts(self, mark: str) -> bool:
-        match = _MARKS[mark].match(self._text, self._position)
-        if match:
+    def _accepts(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        match = pattern.match(self._text, self._position)
+        if match is not None:
             self._position = match.end()
-        return match is not None
-
-    def _take(self, mark: str) -> None:
-        self._match(_MARKS[mark], f"'{mark}'")
+        return match
 
     def _match(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
-        match = pattern.match(self._text, self._position)
+        match = self._accepts(pattern)
         if match is None:
             found = self._text[self._position : self._position + 40]
             raise ValueError(f"at character {self._position}, {expected} is expected, not {found!a}")
-        self._position = match.end()
         return match
+
+
+def _unescaped(text: str) -> str:
+    if "\\" in text:
+        text = str(json.loads(f'"{text}"'))
+        text.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, which is a ValueError
+    return text
 
 
 def _integer(item: str) -> int:

@@ -53,13 +53,13 @@ def differing(left: Bytes, right: Bytes, bits: int) -> npt.NDArray[np.bool_]:
     Args:
         left: Bytes of whole elements.
         right: As many.
-        bits: Bits per element, from ``mlgit.objects.BITS``; elements of less than a byte are packed from the low bit up.
+        bits: Bits per element, from ``mlgit.objects.BITS``; packed elements start at the low bit.
     """
     if bits % 8 == 0:
         unsigned = np.dtype(f"<u{bits // 8}")
-        return left.view(unsigned) != right.view(unsigned)
+        return np.asarray(left.view(unsigned) != right.view(unsigned), dtype=np.bool_)
     changed = np.unpackbits(left ^ right, bitorder="little").reshape(-1, bits)
-    return np.asarray(changed.any(axis=1))
+    return np.asarray(changed.any(axis=1), dtype=np.bool_)
 
 
 def native(data: Bytes, dtype: str) -> Numbers | None:
@@ -94,7 +94,7 @@ def _table(dtype: str) -> Reals:
     sign = np.where(patterns < count // 2, 1.0, -1.0)
     normal = exponent > 0
     significand = mantissa / 2**small.mantissa_bits + normal
-    values = sign * np.ldexp(significand, np.where(normal, exponent, 1) - small.bias)
+    values: Reals = sign * np.ldexp(significand, np.where(normal, exponent, 1) - small.bias)
     if small.specials == "minus zero is NaN":
         values[count // 2] = np.nan
     elif small.specials == "all ones is NaN":

@@ -33,8 +33,8 @@ class TensorDifference:
         relative_l2: Norm of b - a over the norm of a; 0 or more.
         cosine: Of the angle between a and b; -1 to 1.
         share_changed: Elements whose bits differ over all elements; above 0, up to 1.
-        largest_change: Largest absolute value of b - a (complex: of its parts). Defined if the elements that changed are
-            finite, whatever the others are.
+        largest_change: Largest absolute value of b - a (complex: of its parts). Defined where all elements that
+            changed are finite, whatever the others are.
     """
 
     name: str
@@ -133,7 +133,7 @@ def _distance(a: Numbers, b: Numbers) -> Reals:
 
 
 def _ratio(part: float, whole: float) -> float | None:
-    value = part / whole if whole > 0 else math.nan
+    value = part / whole if 0 < whole < math.inf else math.nan
     return value if math.isfinite(value) else None
 
 
