@@ -1,0 +1,94 @@
+"""Where the program starts and where every error ends; the table of verbs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+READER_GONE = 141
+"""Exit code of a program that died of SIGPIPE, as git does when ``git log | head`` has seen enough."""
+
+VERBS: Mapping[str, Mapping[str, str]] = {
+    "start a repository": {},
+    "look at the state and the history": {},
+    "grow, mark and tweak the history": {},
+    "train": {},
+    "merge and judge": {},
+    "everything else": {
+        "help": "mlgit.cli.help:show_help",
+        "version": "mlgit.cli.version:version",
+    },
+}
+"""Panel of ``mlgit --help`` -> verb -> where it is; nothing is imported before it is used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run mlgit.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code; ``mlgit.errors`` lists them.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except SystemExit as stop:  # completion ends so
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt as stop:
+        return _fail(stop, arguments)
+    except Exception as error:  # noqa: BLE001 - the one place where everything ends, bugs too
+        return _fail(error, arguments)
+
+
+def run() -> NoReturn:
+    """Start from the console: run mlgit on the process's arguments and exit."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as the process
+            setattr(sys, name, stream)
+        elif stream.fileno() == descriptor:
+            stream.reconfigure(errors="backslashreplace")  # a terminal of few characters shows the others escaped
+    sys.exit(main())
+
+
+def _run(arguments: Sequence[str]) -> int:
+    # Imported here, not above, so that an interrupt during the import is handled too.
+    from mlgit.cli.frame import dispatch
+    from mlgit.cli.output import writing
+    from mlgit.cli.signals import stopping_cleanly
+
+    with stopping_cleanly():
+        code = dispatch(arguments, VERBS)
+        with writing():
+            sys.stdout.flush()
+    return code
+
+
+def _fail(error: BaseException, arguments: Sequence[str]) -> int:
+    from mlgit.cli import failures
+
+    gone = isinstance(error, BrokenPipeError) and failures.reader_is_gone()
+    try:
+        sys.stdout.flush()  # what was printed before stands before the error
+    except (OSError, ValueError):
+        failures.discard_stdout()
+    if gone:
+        return READER_GONE
+    return failures.report(
+        error,
+        arguments,
+        as_json=asks_for_json(arguments),
+        color=not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        debug=os.environ.get("MLGIT_DEBUG", "0") not in ("", "0"),
+    )
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--json`` is among the options; known even when the arguments cannot be parsed."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
