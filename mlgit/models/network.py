@@ -195,7 +195,8 @@ class Network:
             IncompatibleWeightsError: Names, shapes or kinds of numbers differ; the first ten differences are named.
         """
         own = self.module.state_dict()
-        differences = _differences(own, weights)
+        given = dict(weights.items())  # a lazy mapping reads each tensor once
+        differences = _differences(own, given)
         if differences:
             more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
             raise IncompatibleWeightsError(
@@ -204,7 +205,7 @@ class Network:
             )
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(weights[name])
+                tensor.copy_(given[name])
         return self
 
     def replace_head(self, num_classes: int, *, seed: int) -> Self:
@@ -249,11 +250,11 @@ def _rows(head: str, weights: Mapping[str, torch.Tensor]) -> int | None:
 
 
 def _find_head(module: nn.Module, head: str | None) -> str:
-    linear: list[str] = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    linear: list[str] = [name for name, part in module.named_modules() if name and isinstance(part, nn.Linear)]
     if head is None and linear:
         return linear[-1]
     if head is None:
-        raise InvalidInputError("the model has no linear layer to use as classifier", kind="unsupported-model")
+        raise InvalidInputError("the model holds no linear layer to use as classifier", kind="unsupported-model")
     if head not in linear:
         raise InvalidInputError(
             f"the model has no linear layer '{head}'", kind="unknown-head", hint=did_you_mean(head, linear)

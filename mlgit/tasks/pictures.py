@@ -16,7 +16,6 @@ from torchvision.transforms import v2
 
 from mlgit.errors import InvalidInputError
 from mlgit.models.seeding import seeded
-from mlgit.objects.encoding import canonical_json
 from mlgit.tasks.split import DomainData
 
 CACHE_BYTES = 2**30
@@ -120,7 +119,7 @@ class PictureDomain(DomainData):
         self.name = name
         self.pictures = tuple(pictures)
         self.labels = torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
-        self.digest = self._hash(preprocessing)
+        self.digest = self._hash(preprocessing.size)
         self._decoder = decoder
         self._preprocessing = preprocessing
         self._plain, self._augmenting = preprocessing.plain, preprocessing.augmenting
@@ -143,14 +142,14 @@ class PictureDomain(DomainData):
         chosen = [self.pictures[index] for index in indices.tolist()]
         return type(self)(self.name, chosen, self._decoder, self._preprocessing)
 
+    def _hash(self, size: int) -> str:
+        rows = [
+            f"{picture.digest} {picture.label} {picture.path}\n" for picture in self.pictures
+        ]  # no path has a newline
+        return blake3(f"mlgit domain 1 pictures\nsize {size}\n{''.join(rows)}".encode()).hexdigest()
+
     def _decoded(self, indices: torch.Tensor) -> Iterator[Image.Image]:
         return (self._decoder.decode(self.pictures[index].path) for index in indices.tolist())
-
-    def _hash(self, preprocessing: Preprocessing) -> str:
-        state = blake3(b"mlgit domain 1 pictures\n" + canonical_json({"size": preprocessing.size}))
-        for picture in self.pictures:
-            state.update(b"\n" + canonical_json([picture.path, picture.digest, picture.label]))
-        return state.hexdigest()
 
 
 def inspect(root: Path, paths: Sequence[str], labels: Sequence[int]) -> list[Picture]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter, UserDict
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 import torch
@@ -212,9 +214,22 @@ def test_an_unknown_head_is_refused_with_a_hint() -> None:
     assert caught.value.hint == "did you mean 'classifier'?"
 
 
-def test_a_model_without_a_linear_layer_is_refused() -> None:
+@pytest.mark.parametrize("module", [nn.Sequential(nn.Conv2d(1, 2, 3)), nn.Linear(2, 2)])
+def test_a_model_that_holds_no_linear_layer_is_refused(module: nn.Module) -> None:
     with pytest.raises(InvalidInputError, match="no linear layer"):
-        Network(nn.Sequential(nn.Conv2d(1, 2, 3)))
+        Network(module)
+
+
+def test_a_lazy_mapping_is_read_once() -> None:
+    class Lazy(UserDict[str, torch.Tensor]):
+        reads: ClassVar[Counter[str]] = Counter()
+
+        def __getitem__(self, name: str) -> torch.Tensor:
+            self.reads[name] += 1
+            return super().__getitem__(name)
+
+    digits().load(Lazy(digits(1).weights()))
+    assert set(Lazy.reads.values()) == {1}
 
 
 def test_a_layer_that_is_not_the_classifier_is_found_out() -> None:
