@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import overload
 
-from mlgit.errors import CorruptObjectError, NotFoundError
+from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
 from mlgit.objects import (
     CertificateId,
     CertificateResult,
@@ -20,7 +20,6 @@ from mlgit.objects import (
     Tag,
     TagId,
     TensorId,
-    decode_record,
 )
 from mlgit.objects.ids import ID_TYPES, LENGTH
 from mlgit.storage.chunk_reader import ChunkReader
@@ -32,6 +31,8 @@ from mlgit.storage.pack_format import DEFAULT_DEPTH, MAX_RECORD_BYTES
 from mlgit.storage.payload import PayloadReader, tensor_type
 from mlgit.storage.transaction import Transaction
 from mlgit.storage.workers import Workers
+
+_RECORDS: dict[str, type[Record]] = {record.kind: record for record in (Manifest, Commit, Tag, CertificateResult)}
 
 __all__ = ["ObjectDatabase", "Transaction"]
 
@@ -159,10 +160,13 @@ class ObjectDatabase:
 
         Raises:
             NotFoundError, CorruptObjectError, FileSystemError: As ``read``.
+            InvalidInputError: The id is that of a tensor or blob.
         """
         if self.size(object_id) > MAX_RECORD_BYTES:
             raise CorruptObjectError(f"{object_id.kind} {object_id.short} has {self.size(object_id)} bytes")
-        return decode_record(object_id.kind, self.read(object_id))
+        if object_id.kind not in _RECORDS:
+            raise InvalidInputError(f"a {object_id.kind} is not a record", kind="bad-id")
+        return _RECORDS[object_id.kind].decode(self.read(object_id))
 
     def ids(self, kind: str | None = None) -> Iterator[ObjectId]:
         """Yield the ids of all objects, or of those of one kind; each once, in no order. Damaged packs are left out."""

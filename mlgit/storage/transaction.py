@@ -40,7 +40,7 @@ from mlgit.storage.pack_format import ObjectEntry, checksum
 from mlgit.storage.pack_writer import PackWriter, remove_stale
 from mlgit.storage.workers import InOrder, Workers
 
-_EXPONENT = layout.CHUNK_BYTES.bit_length() - 1
+DEFAULT_EXPONENT = layout.CHUNK_BYTES.bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Incoming:
 
     @property
     def exponent(self) -> int:
-        return _EXPONENT if self.base is None else self.base.entry.chunk_exponent
+        return DEFAULT_EXPONENT if self.base is None else self.base.entry.chunk_exponent
 
 
 class Transaction:

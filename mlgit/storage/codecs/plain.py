@@ -82,7 +82,7 @@ def compress(data: Readable, *, is_plane: bool = False) -> bytes:
     if compressor is None:
         from backports.zstd import CompressionParameter, ZstdCompressor  # noqa: PLC0415 - raw records need no zstd
 
-        options = {CompressionParameter.compression_level: LEVEL}
+        options: dict[int, int] = {CompressionParameter.compression_level: LEVEL}
         if is_plane:
             options |= {CompressionParameter.min_match: 7, CompressionParameter.hash_log: 8}
         compressor = ZstdCompressor(options=options)
