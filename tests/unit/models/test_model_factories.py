@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgit.errors import InvalidInputError, NotFoundError
@@ -19,6 +19,7 @@ def test_every_scheme_loads_is_final_and_describes_itself(name: str) -> None:
     assert scheme.summary
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**63 - 1))
 def test_random_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone(seed: int) -> None:
     before = torch.get_rng_state()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -165,6 +165,7 @@ def test_an_impossible_dropout_is_refused(probability: float) -> None:
     assert caught.value.kind == "bad-hyper-parameter"
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 20), st.integers(0, 2**63 - 1))
 def test_a_new_head_has_the_classes_asked_for_and_is_a_function_of_its_seed(classes: int, seed: int) -> None:
     network = digits()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -14,6 +14,7 @@ from mlgit.tasks.kinds.shifts import SHIFTS, Pixels, angle, turn
 IMAGES = arrays(np.int64, st.tuples(st.integers(1, 4), st.just(8), st.just(8)), elements=st.integers(0, 255))
 
 
+@settings(deadline=None)
 @given(IMAGES, st.sampled_from(sorted(SHIFTS)), st.integers(0, 1700))
 def test_every_shift_gives_bytes_and_leaves_its_input_unchanged(images: Pixels, name: str, first: int) -> None:
     before = images.copy()
@@ -27,6 +28,7 @@ def test_every_shift_gives_bytes_and_leaves_its_input_unchanged(images: Pixels, 
     assert np.array_equal(shifted, SHIFTS[name](images, members))
 
 
+@settings(deadline=None)
 @given(IMAGES, st.sampled_from(sorted(SHIFTS)), st.integers(0, 1700))
 def test_what_happens_to_an_image_does_not_depend_on_its_neighbours(images: Pixels, name: str, first: int) -> None:
     members = range(first, first + len(images))
@@ -34,6 +36,7 @@ def test_what_happens_to_an_image_does_not_depend_on_its_neighbours(images: Pixe
     assert np.array_equal(SHIFTS[name](images, members), np.stack(alone))
 
 
+@settings(deadline=None)
 @given(IMAGES)
 def test_blur_is_the_binomial_filter_of_scipy(images: Pixels) -> None:
     kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
@@ -41,6 +44,7 @@ def test_blur_is_the_binomial_filter_of_scipy(images: Pixels) -> None:
     assert np.abs(SHIFTS["blur"](images, range(len(images))) - np.stack(expected)).max() <= 0.5
 
 
+@settings(deadline=None)
 @given(IMAGES)
 def test_bold_only_brightens_and_reaches_one_pixel_far(images: Pixels) -> None:
     bold = SHIFTS["bold"](images, range(len(images)))
@@ -71,6 +75,7 @@ def test_angles_are_ten_to_twenty_five_degrees_either_way() -> None:
     assert 0.45 < sum(value > 0 for value in angles) / 1797 < 0.55
 
 
+@settings(deadline=None)
 @given(IMAGES, st.integers(-25, 25))
 def test_turning_agrees_with_bilinear_interpolation_in_floating_point(images: Pixels, degrees: int) -> None:
     radians = math.radians(degrees)

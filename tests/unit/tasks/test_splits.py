@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgit.errors import InvalidInputError
@@ -51,6 +51,7 @@ def test_splits_are_those_of_domainbed(
     assert rest[:5].tolist() == training
 
 
+@settings(deadline=None)
 @given(st.integers(5, 300), st.integers(0, 5), st.integers(0, 5))
 def test_a_split_uses_every_image_once(size: int, trial: int, domain: int) -> None:
     out, rest = split_indices(size, trial, domain)

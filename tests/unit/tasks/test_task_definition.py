@@ -7,7 +7,7 @@ import tomllib
 
 import pytest
 import tomlkit
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgit.errors import InvalidInputError
@@ -26,6 +26,7 @@ VALUES: st.SearchStrategy[JsonValue] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(NAMES, st.none() | st.text("abc de", min_size=1), st.dictionaries(KEYS, VALUES, max_size=4))
 def test_a_definition_survives_its_toml_table(name: str, domain: str | None, options: dict[str, JsonValue]) -> None:
     definition = TaskDefinition(name=name, kind="digits", test_domain=domain, options=options)
