@@ -7,16 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlgit.cli.output import Output
-from mlgit.cli.progress import TerminalProgress
 from mlgit.errors import InvalidInputError, NotFoundError
 from mlgit.progress import NoProgress, Progress
 
-if TYPE_CHECKING:  # these cost 30 ms to import, and `help` needs none of them
+if TYPE_CHECKING:  # imported by those who need them: most runs draw nothing, and `help` opens no repository
+    from mlgit.cli.progress import TerminalProgress
     from mlgit.porcelain.actor import Actor
     from mlgit.repository import Repository
 
@@ -94,7 +93,7 @@ def resolve(
     dumb = environment.get("TERM") == "dumb"
     color = not environment.get(NO_COLOR) and not dumb
     drawn = sys.stderr.isatty() and not quiet and not dumb
-    bars = TerminalProgress(sys.stderr, color=color) if drawn else None
+    bars = _bars(color=color) if drawn else None
     return Context(
         directory=_current_directory(),
         command=tuple(command),
@@ -130,6 +129,8 @@ def parse_date(text: str) -> tuple[int, int]:
     if raw:
         minutes = int(raw[3] or 0) * 60 + int(raw[4] or 0)
         return int(raw[1]), -minutes if raw[2] == "-" else minutes
+    from datetime import datetime
+
     try:
         moment = datetime.fromisoformat(text.strip())
         moment = moment.astimezone() if moment.tzinfo is None else moment
@@ -141,6 +142,12 @@ def parse_date(text: str) -> tuple[int, int]:
             kind="bad-time",
             hint="write it as in '2026-01-31T12:00:00+01:00' or '1769857200 +0100'",
         ) from error
+
+
+def _bars(*, color: bool) -> TerminalProgress:
+    from mlgit.cli.progress import TerminalProgress
+
+    return TerminalProgress(sys.stderr, color=color)
 
 
 def _user_settings(environment: Mapping[str, str]) -> Path | None:

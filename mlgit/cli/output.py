@@ -6,17 +6,18 @@ is an addition: the text says the same without it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mlgit.cli.style import Part, Styled, join, labelled, tell
-from mlgit.cli.tables import Column, plain_table, print_table
 from mlgit.cli.text import clean_block
 from mlgit.errors import FileSystemError
 
-__all__ = ["SCHEMA", "Column", "Output", "Part", "Styled", "encode_json", "writing"]
+if TYPE_CHECKING:  # imported when a table is printed
+    from mlgit.cli.tables import Column
+
+__all__ = ["SCHEMA", "Output", "Part", "Styled", "encode_json", "writing"]
 
 SCHEMA = 1
 """Version of the JSON that mlgit prints; a field may be added under the same number, never changed or removed."""
@@ -28,6 +29,8 @@ def encode_json(document: Mapping[str, object]) -> str:
     Raises:
         ValueError: A number is not finite; JSON has no word for it, so the caller decides what it means.
     """
+    import json
+
     return json.dumps({"schema": SCHEMA, **document}, ensure_ascii=True, allow_nan=False)
 
 
@@ -101,6 +104,8 @@ class Output:
             columns: Titles, or columns with their side.
             rows: One cell per column each.
         """
+        from mlgit.cli.tables import Column, plain_table, print_table
+
         head = [column if isinstance(column, Column) else Column(column) for column in columns]
         if self.terminal:
             with self._pause(), writing():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 from mlgit.cli.text import clean, clean_block
 
@@ -20,8 +19,7 @@ _CODES: Mapping[Style, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Styled:
+class Styled(NamedTuple):  # every verb pays for this class, and a dataclass takes ten times as long to make
     """Text with a colour, for a terminal that shows colours."""
 
     text: object

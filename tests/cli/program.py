@@ -14,7 +14,8 @@ from mlgit import errors
 from mlgit.cli import main
 from mlgit.cli.context import Context
 from mlgit.cli.options import Json
-from mlgit.cli.output import Column, Styled
+from mlgit.cli.output import Styled
+from mlgit.cli.tables import Column
 from mlgit.cli.verb import Group
 
 PAYLOADS = {

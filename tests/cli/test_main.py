@@ -187,8 +187,8 @@ def test_a_verb_imports_no_other_verb() -> None:
     assert {name for name in imported("version") if name.startswith("mlgit.cli.")} == {
         f"mlgit.cli.{name}"
         for name in (
-            "coercion", "commands", "context", "frame", "main", "options", "output", "progress", "signals", "style",
-            "tables", "text", "verb", "version",
+            "coercion", "commands", "context", "frame", "main", "options", "output", "signals", "style",
+            "text", "verb", "version",
         )
     }  # fmt: skip
 

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from mlgit.cli.output import Column, Output, Styled, encode_json
+from mlgit.cli.output import Output, Styled, encode_json
+from mlgit.cli.tables import Column
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 PAYLOADS = range(12)
