@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ def pack_name(main: bytes, index_digest: bytes) -> str:
         index_digest: Digest of the index, so that equal content has an equal name.
     """
     return f"{PREFIX}{main.hex()[:HINT_DIGITS]}{index_digest.hex()[:HINT_DIGITS]}{SUFFIX}"
+
+
+def _is_pack(name: str) -> bool:
+    return name.startswith(PREFIX) and name.endswith(SUFFIX)
 
 
 class PackFolder:
@@ -53,23 +58,30 @@ class PackFolder:
             FileSystemError: The operating system refused.
         """
         try:
-            names = [
-                entry.name for entry in self.root.iterdir() if entry.name.startswith(PREFIX) and entry.suffix == SUFFIX
-            ]
+            with os.scandir(self.root) as entries:
+                names = [name for entry in entries if _is_pack(name := entry.name)]
         except OSError as error:
             raise file_system_error(error, "read", self.root) from error
         with self._lock:
+            for name in (*set(self._names).difference(names), *self._damaged):
+                self._forget(name)  # a damaged one may have been mended meanwhile
             new = sorted(set(names).difference(self._names))
-            for name in set(self._names).difference(names):
-                self._forget(name)
             for name in new:
                 self._names[name] = None
                 self._hints.setdefault(name[len(PREFIX) :][:HINT_DIGITS], []).append(name)
         return new
 
+    def replaced(self, name: str) -> None:
+        """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
+        with self._lock:
+            if name in self._names:
+                self._forget(name)
+            self.refresh()
+
     def _forget(self, name: str) -> None:
-        del self._names[name]
-        self._hints[name[len(PREFIX) :][:HINT_DIGITS]].remove(name)
+        if name in self._names:
+            del self._names[name]
+            self._hints[name[len(PREFIX) :][:HINT_DIGITS]].remove(name)
         self._open.pop(name, None)
         self._damaged.pop(name, None)
 

@@ -28,7 +28,7 @@ def start_of_id(located: Located) -> blake3:
     dtype, shape = tensor_type(located)
     if tensor_size_bytes(dtype, shape) != entry.size:
         raise located.source.damaged(0, f"{dtype}{list(shape)} does not take {entry.size} bytes", located.subject)
-    return hasher(tensor_preamble(dtype, shape))
+    return hasher(preamble("tensor") + entry.metadata + b"\n")
 
 
 def tensor_type(located: Located) -> tuple[str, tuple[int, ...]]:
@@ -85,14 +85,8 @@ class PayloadReader:
             return parts[place]
 
         try:
-            if len(parts) == 1:
-                state.update(decode(0))
-            else:
-                for place in range(len(parts)):
-                    for part in tasks.submit(partial(decode, place)):
-                        state.update(part)
-                for part in tasks.drain():
-                    state.update(part)
+            for part in tasks.map([partial(decode, place) for place in range(len(parts))]):
+                state.update(part)
         finally:
             tasks.cancel()
         if state.digest() != entry.digest:
@@ -114,11 +108,7 @@ class PayloadReader:
             return target
 
         try:
-            for place in range(entry.chunk_count):
-                for part in tasks.submit(partial(decode, place)):
-                    state.update(part)
-                    yield part.toreadonly()
-            for part in tasks.drain():
+            for part in tasks.map([partial(decode, place) for place in range(entry.chunk_count)]):
                 state.update(part)
                 yield part.toreadonly()
         finally:

@@ -252,8 +252,8 @@ class Transaction:
         commits = [entry for entry in entries if entry.kind == "commit"]
         if self._writer is None:  # nothing but empty tensors and blobs
             self._writer = PackWriter(self._folder.root)
-        self._writer.publish(entries, main=(commits or entries)[-1].digest)
-        self._folder.refresh()
+        path = self._writer.publish(entries, main=(commits or entries)[-1].digest)
+        self._folder.replaced(path.name)
 
     def _encode(self, incoming: _Incoming, place: int, raw: memoryview) -> _Encoded:
         base, digest, depth = self._base_chunk(incoming.base, place)

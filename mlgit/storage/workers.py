@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
@@ -59,6 +59,15 @@ class InOrder(Generic[T]):
         self._futures.append(self._workers.submit(function))
         while len(self._futures) > self._window:
             yield self._futures.popleft().result()
+
+    def map(self, functions: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Yield the results of ``functions``; a single one is run right here."""
+        if len(functions) == 1:
+            yield functions[0]()
+            return
+        for function in functions:
+            yield from self.submit(function)
+        yield from self.drain()
 
     def drain(self) -> Iterator[T]:
         """Yield all results that are left."""

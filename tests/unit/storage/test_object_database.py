@@ -358,9 +358,13 @@ def test_an_exception_or_an_interrupt_leaves_no_file(
         yield floats(50_000).tobytes()
         raise error
 
-    with pytest.raises(error), database.transaction() as transaction:
-        transaction.put_blob([b"something"])
-        transaction.put_blob(interrupted())
+    def write() -> None:
+        with database.transaction() as transaction:
+            transaction.put_blob([b"something"])
+            transaction.put_blob(interrupted())
+
+    with pytest.raises(error):
+        write()
     assert list(database.root.iterdir()) == []
     assert blob_id([b"something"]) not in database
 
