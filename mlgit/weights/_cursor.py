@@ -37,7 +37,7 @@ class Cursor:
         """
         seen: set[str] = set()
         self._match(_OPEN, "'{'")
-        more = self._accepts(_CLOSE) is None
+        more = not self._accepts(_CLOSE)
         while more:
             key = _unescaped(self._match(_KEY, "a key")[1])
             if key in seen:
@@ -69,17 +69,18 @@ class Cursor:
         """Read the end of the text."""
         self._match(_END, "the end")
 
-    def _accepts(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+    def _accepts(self, pattern: re.Pattern[str]) -> bool:
         match = pattern.match(self._text, self._position)
         if match is not None:
             self._position = match.end()
-        return match
+        return match is not None
 
     def _match(self, pattern: re.Pattern[str], expected: str) -> re.Match[str]:
-        match = self._accepts(pattern)
+        match = pattern.match(self._text, self._position)
         if match is None:
             found = self._text[self._position : self._position + 40]
             raise ValueError(f"at character {self._position}, {expected} is expected, not {found!a}")
+        self._position = match.end()
         return match
 
 

@@ -13,7 +13,7 @@ import torch
 from mlgit.errors import MlgitError
 from mlgit.weights.forms import TensorLike
 from mlgit.weights.rounding import narrow
-from mlgit.weights.stored import empty_tensor
+from mlgit.weights.stored import empty_tensor, in_a_row
 
 CHUNK = 2**17
 """Elements that are converted at a time: one part of a large tensor fits into a processor's cache."""
@@ -151,7 +151,7 @@ def _term(part: torch.Tensor, coefficient: float) -> torch.Tensor:
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     """Return the real numbers of a tensor in a row; complex ones as pairs. Shares memory where it is contiguous."""
     dense = tensor.detach().cpu().resolve_conj().resolve_neg()
-    return (torch.view_as_real(dense) if dense.is_complex() else dense).contiguous().view(-1)
+    return in_a_row(torch.view_as_real(dense) if dense.is_complex() else dense)
 
 
 def _same(first: torch.Tensor, other: torch.Tensor) -> bool:

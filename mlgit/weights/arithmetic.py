@@ -266,8 +266,13 @@ def _notes(kept: Sequence[str]) -> tuple[str, ...]:
 def _check_equal(differing: Iterable[str]) -> None:
     names = list(differing)
     if names:
+        what = (
+            "1 tensor that must be equal differs"
+            if len(names) == 1
+            else f"{len(names)} tensors that must be equal differ"
+        )
         raise IncompatibleWeightsError(
-            f"{len(names)} tensors that must be equal differ between the models: {_listed(names)}",
+            f"{what} between the models: {_listed(names)}",
             kind="unequal-statistics",
             hint="statistics of batch normalization can be averaged or taken from the first model; "
             "tensors of dtypes without arithmetic cannot",

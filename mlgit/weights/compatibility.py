@@ -96,7 +96,7 @@ def _kind(first: TensorLike | None, other: TensorLike | None) -> Literal["missin
 
 
 def _ignored(name: str, ignore: Sequence[str]) -> bool:
-    return any(name == prefix or name.startswith(prefix.rstrip(".") + ".") for prefix in ignore)
+    return any(f"{name}.".startswith(prefix.rstrip(".") + ".") for prefix in ignore)
 
 
 def _form(tensor: TensorLike | None) -> str:

@@ -219,15 +219,15 @@ def _parse(text: str, source: str) -> tuple[list[HeaderEntry], dict[str, str]]:
     cursor = Cursor(text)
     entries: list[HeaderEntry] = []
     metadata: dict[str, str] = {}
-    for name in cursor.members(MAX_TENSORS + 1):
+    for name in cursor.members(MAX_TENSORS + 2):
         if name == METADATA:
             for key in cursor.members(MAX_TENSORS):
                 metadata[key] = cursor.string()
         else:
             entries.append(_parse_entry(name, cursor, source))
+        if len(entries) > MAX_TENSORS:
+            _refuse(source, f"more than {MAX_TENSORS} tensors")
     cursor.end()
-    if len(entries) > MAX_TENSORS:
-        _refuse(source, f"more than {MAX_TENSORS} tensors")
     return entries, metadata
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -28,9 +27,17 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     Returns:
         Read-only bytes. They share the tensor's memory where it is contiguous; otherwise they are a copy.
     """
-    dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    flat = dense.reshape(-1).view(torch.uint8)
-    return flat.numpy().data.toreadonly()
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return in_a_row(dense).view(torch.uint8).numpy().data.toreadonly()
+
+
+def in_a_row(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the elements of a CPU tensor in one dimension with stride 1, without a copy where it is contiguous.
+
+    ``reshape(-1)`` may keep other strides where there is at most one element, and such cannot be viewed as bytes.
+    """
+    dense = tensor.contiguous()
+    return dense.as_strided((dense.numel(),), (1,))
 
 
 def writable_bytes(tensor: torch.Tensor) -> memoryview:
@@ -117,18 +124,15 @@ def load(objects: ObjectDatabase, manifest: Manifest) -> dict[str, torch.Tensor]
         CorruptObjectError: Stored bytes are damaged.
         InvalidInputError: ``kind="unsupported-dtype"``: the installed torch cannot hold a tensor.
     """
-    first: dict[TensorId, str] = {}
-    for name, entry in manifest.tensors.items():
+    for entry in manifest.tensors.values():
         torch_dtype(entry.dtype)
-        first.setdefault(entry.id, name)
-    with ThreadPoolExecutor(thread_name_prefix="mlgit-load") as pool:
-        read = dict(
-            zip(first, pool.map(lambda name: _read(objects, manifest.tensors[name], name), first.values()), strict=True)
-        )
-    return {
-        name: read[entry.id] if first[entry.id] == name else read[entry.id].clone()
-        for name, entry in manifest.tensors.items()
-    }
+    read: dict[TensorId, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
+    for name, entry in manifest.tensors.items():
+        known = read.get(entry.id)
+        weights[name] = _read(objects, entry, name) if known is None else known.clone()
+        read.setdefault(entry.id, weights[name])
+    return weights
 
 
 def store(transaction: Transaction, weights: Weights, bases: Manifest | None = None) -> dict[str, TensorEntry]:
