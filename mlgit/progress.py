@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,14 +17,8 @@ class Bar(Protocol):
 class Progress(Protocol):
     """Where long work announces itself; the command line draws it, everybody else ignores it."""
 
-    def task(self, title: str, total: int | None = None) -> _BarContext:
+    def task(self, title: str, total: int | None = None) -> AbstractContextManager[Bar]:
         """Open a bar of ``total`` units (None: unknown); leaving the context closes it."""
-
-
-class _BarContext(Protocol):
-    def __enter__(self) -> Bar: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class _Nothing:

@@ -20,7 +20,8 @@ from mlgit.history import revision
 from mlgit.objects import Commit, CommitId, Identity, JsonValue, Manifest, ManifestId, ObjectId, Timestamp
 from mlgit.storage.lock import FileLock
 from mlgit.storage.objects import ObjectDatabase
-from mlgit.storage.refs import RefStore, check_ref_name
+from mlgit.storage.refnames import check_ref_name
+from mlgit.storage.refs import RefStore
 
 FOLDER = ".mlgit"
 FORMAT = b"mlgit repository 1\n"

@@ -11,11 +11,10 @@ from tomlkit.items import Table
 
 from mlgit.errors import InvalidInputError
 from mlgit.fileio import read_file, write_file
+from mlgit.objects.encoding import JsonValue
 
-Value = str | int | float | bool | Sequence[str] | Mapping[str, "str | int | float | bool | Sequence[str]"]
 
-
-def set_value(path: Path, keys: Sequence[str], value: Value | None) -> bool:
+def set_value(path: Path, keys: Sequence[str], value: JsonValue) -> bool:
     """Set, or remove with None, the value at ``keys``; the file appears when it was missing.
 
     Args:
@@ -41,7 +40,7 @@ def set_value(path: Path, keys: Sequence[str], value: Value | None) -> bool:
     return True
 
 
-def edited(data: bytes, keys: Sequence[str], value: Value | None, source: str) -> bytes:
+def edited(data: bytes, keys: Sequence[str], value: JsonValue, source: str) -> bytes:
     """Return TOML with the value at ``keys`` set, or removed with None.
 
     Args:
@@ -61,7 +60,7 @@ def edited(data: bytes, keys: Sequence[str], value: Value | None, source: str) -
         raise InvalidInputError(f"'{source}' is not valid TOML: {error}", kind="bad-toml") from error
 
 
-def _change(document: tomlkit.TOMLDocument, keys: Sequence[str], value: Value | None) -> None:
+def _change(document: tomlkit.TOMLDocument, keys: Sequence[str], value: JsonValue) -> None:
     *outer, last = keys
     table: tomlkit.TOMLDocument | Table = document
     for key in outer:

@@ -31,13 +31,14 @@ class ImportOptions:
     Attributes:
         factory: How to build the module of weights that come from a file; None: unknown.
         weights: For a factory as source: ``none`` for random weights, ``default``, or the name of published ones.
+            None: ``default`` for torchvision, ``none`` for factories that publish no weights.
         seed: Of random weights.
         num_classes: Outputs of a factory's classifier; None for its own.
         trust_code: Whether ``python:`` may run code.
     """
 
     factory: str | None = None
-    weights: str = "default"
+    weights: str | None = None
     seed: int = 0
     num_classes: int | None = None
     trust_code: bool = False
@@ -127,15 +128,21 @@ def import_model(
 def _made(source: str, how: ImportOptions, *, is_factory: bool) -> dict[str, JsonValue]:
     made: dict[str, JsonValue] = {"command": "import", "packages": package_versions()}
     if is_factory:
-        return {**made, "source": source, "weights": how.weights, "seed": how.seed}
+        return {**made, "source": source, "weights": _weights(source, how), "seed": how.seed}
     return {**made, "source": Path(source).name}
 
 
+def _weights(factory: str, how: ImportOptions) -> str:
+    """Return which weights a factory is asked for."""
+    return how.weights or ("default" if factory.startswith("torchvision:") else "none")
+
+
 def _network(repository: Repository, factory: str, how: ImportOptions) -> Network:
+    weights = _weights(factory, how)
     module = build(
         factory,
         num_classes=how.num_classes,
-        pretrained=None if how.weights == "none" else how.weights,
+        pretrained=None if weights == "none" else weights,
         trust_code=how.trust_code,
         search=repository.root,
         seed=how.seed,

@@ -78,6 +78,7 @@ def lmc(
         third=third[0] if third else None,
         grid=GRIDS.get(grid, FULL),
         criterion=criterion or Criterion(),
+        statistics="first" if pool.recomputes else "require-equal",
     )
 
 

@@ -25,7 +25,7 @@ from mlgit.repository import Repository
 from mlgit.training.record import package_versions
 
 LMC_MODES = ("off", *GRIDS)
-STATISTICS = ("require-equal", "average", "first", "recompute")
+STATISTICS = ("auto", "require-equal", "average", "first", "recompute")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,8 @@ class MergeOptions:
         strategy: A row of ``MERGE_STRATEGIES``.
         parameters: The strategy's fields -> values.
         statistics: What becomes of batch-norm statistics that differ: ``require-equal`` refuses, ``average`` and
-            ``first`` do what they say, ``recompute`` measures them anew on the task's training data.
+            ``first`` do what they say, ``recompute`` measures them anew on the task's training data. ``auto`` does that
+            when a task is given, and refuses otherwise.
         lmc: ``off``, ``chord`` (the midpoint of every pair) or ``full`` (eleven points); None: ``chord`` where a task
             is given and the strategy yields a model that predicts, ``off`` otherwise.
         criterion: When a path counts as connected.
@@ -46,7 +47,7 @@ class MergeOptions:
 
     strategy: str = "uniform"
     parameters: Mapping[str, JsonValue] | None = None
-    statistics: str = "require-equal"
+    statistics: str = "auto"
     lmc: str | None = None
     criterion: Criterion = Criterion()
     force: bool = False
@@ -120,7 +121,7 @@ def merge(
         ids,
         task=task,
         featurizers_only=strategy.name == "fusing",
-        recompute=how.statistics == "recompute",
+        recompute=None if how.statistics == "auto" else how.statistics == "recompute",
         trial=how.trial,
         runtime=runtime,
         headers_only=dry_run,
@@ -128,7 +129,8 @@ def merge(
     )
     if dry_run:
         return MergeResult(None, None, {}, (), "unchecked", ())
-    merged = _finished(how, strategy, pool).merge(pool.candidates, pool.evaluate)
+    strategy = _finished(how, strategy, pool)
+    merged = strategy.merge(pool.candidates, pool.evaluate)
     curves = _check_paths(pool, merged, lmc, how, strategy, progress)
     weights = pool.settle(merged.weights)
     score = None if pool.evaluate is None else pool.evaluate(weights)
@@ -136,7 +138,7 @@ def merge(
     made = _made(merged, curves, lmc, verdict, how, pool)
     commit_id, commit = _write(repository, pool, merged, weights, made, score, message, actor, progress)
     members = {CommitId(label): coefficient for label, coefficient in merged.by_label.items()}
-    return MergeResult(commit_id, commit, members, curves, verdict, tuple(_notes(merged)))
+    return MergeResult(commit_id, commit, members, curves, verdict, tuple(_notes(merged, pool)))
 
 
 def _strategy(how: MergeOptions) -> MergeStrategy:
@@ -146,8 +148,7 @@ def _strategy(how: MergeOptions) -> MergeStrategy:
             kind="bad-statistics",
             hint="use " + ", ".join(STATISTICS),
         )
-    statistics = "first" if how.statistics == "recompute" else how.statistics
-    return make_strategy(how.strategy, {**(how.parameters or {}), "statistics": statistics})
+    return make_strategy(how.strategy, how.parameters)
 
 
 def _lmc_mode(how: MergeOptions, strategy: MergeStrategy, task: str | None) -> str:
@@ -172,11 +173,17 @@ def _lmc_mode(how: MergeOptions, strategy: MergeStrategy, task: str | None) -> s
 
 
 def _finished(how: MergeOptions, strategy: MergeStrategy, pool: Pool) -> MergeStrategy:
-    """Return the strategy with what only the pool knows: where the head of a fused featurizer is."""
-    if strategy.name != "fusing":
-        return strategy
-    known = {"head": pool.head, "head_from": pool.candidates[0].label}
+    """Return the strategy with what the pool decides: how to treat statistics, and where a fused model's head is."""
+    known: dict[str, JsonValue] = {"statistics": _rule(how, pool)}
+    if strategy.name == "fusing":
+        known |= {"head": pool.head, "head_from": pool.candidates[0].label}
     return make_strategy(strategy.name, {**strategy.parameters(), **known, **(how.parameters or {})})
+
+
+def _rule(how: MergeOptions, pool: Pool) -> str:
+    if pool.recomputes:
+        return "first"  # of no consequence: they are measured anew
+    return "require-equal" if how.statistics == "auto" else how.statistics
 
 
 def _check_paths(
@@ -207,7 +214,7 @@ def _made(
     return {
         **merged.record,
         "command": "merge",
-        "statistics": how.statistics,
+        "statistics": "recompute" if pool.recomputes else _rule(how, pool),
         "trial": how.trial if pool.task is not None else None,
         "lmc": {
             "mode": lmc,
@@ -275,6 +282,9 @@ def _parents(head: CommitId | None, pool: Pool, merged: Merged) -> tuple[Parent,
     return (*base, *members, *(() if pool.head_source is None else (Parent(pool.head_source, Role.HEAD),)))
 
 
-def _notes(merged: Merged) -> list[str]:
+def _notes(merged: Merged, pool: Pool) -> list[str]:
     notes = merged.record.get("notes", ())
-    return [str(note) for note in notes] if isinstance(notes, Sequence) and not isinstance(notes, str) else []
+    found = [str(note) for note in notes] if isinstance(notes, Sequence) and not isinstance(notes, str) else []
+    if pool.recomputes:
+        return ["batch-norm statistics were measured anew on the task's training data, because those of the models differ"]
+    return found

@@ -19,6 +19,7 @@ from mlgit.porcelain.probe import pretrained_commit, shared_probe
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.statistics import recompute_statistics
+from mlgit.weights.accumulate import STATISTICS
 from mlgit.weights.compatibility import check_compatible
 from mlgit.weights.stored import StoredWeights, load
 from mlgit.weights.types import Weights
@@ -44,7 +45,8 @@ class Pool:
         head_source: The commit whose classifier all candidates got in the place of their own, if any.
         task: The task, if one was named.
         evaluate: Scores weights on its ID validation split, or None without a task.
-        settle: Makes merged weights final: recomputes batch-norm statistics where that was asked for.
+        settle: Makes merged weights final: recomputes batch-norm statistics where they differ.
+        recomputes: Whether it does.
     """
 
     ids: tuple[CommitId, ...]
@@ -55,6 +57,7 @@ class Pool:
     task: Task | None = None
     evaluate: Evaluate | None = None
     settle: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = field(default=unchanged)
+    recomputes: bool = False
 
 
 class _WithHead(Mapping[str, torch.Tensor]):
@@ -81,7 +84,7 @@ def open_pool(
     *,
     task: str | None,
     featurizers_only: bool = False,
-    recompute: bool = False,
+    recompute: bool | None = None,
     trial: int = 0,
     runtime: Runtime = DEFAULT_RUNTIME,
     headers_only: bool = False,
@@ -96,7 +99,8 @@ def open_pool(
         task: The task whose ID validation split judges, or None.
         featurizers_only: The candidates' classifiers play no part: all get the linear probe of the task, or without a
             task the classifier of the pretrained commit.
-        recompute: Measure batch-norm statistics of whatever is evaluated anew on the training data.
+        recompute: Measure batch-norm statistics of whatever is evaluated anew on the training data; None: only when
+            those of the candidates differ.
         trial: Number of the data split.
         runtime: Device and trust.
         headers_only: Stop after what can be told without reading a tensor.
@@ -130,11 +134,19 @@ def open_pool(
         own = {name: replacement[name] for name in replacement if name.startswith(head + ".")}
         weights = [_WithHead(each, own, head + ".") for each in weights]
     scores = [None if judge_any_split else _score(commit, opened, trial) for commit in commits]
-    candidates = tuple(Candidate(label, *rest) for label, *rest in zip(ids, weights, scores, strict=True))
+    candidates = tuple(Candidate(label, *found) for label, found in zip(ids, zip(weights, scores, strict=True), strict=True))
     if opened is None:
         return Pool(tuple(ids), manifests, candidates, head, source)
-    evaluate, settle = _judges(repository, opened, manifests[0], featurizers_only, recompute, trial, runtime)
-    return Pool(tuple(ids), manifests, candidates, head, source, opened, evaluate, settle)
+    anew = _statistics_differ(manifests) if recompute is None else recompute
+    evaluate, settle = _judges(repository, opened, manifests[0], featurizers_only, anew, trial, runtime)
+    return Pool(tuple(ids), manifests, candidates, head, source, opened, evaluate, settle, anew)
+
+
+def _statistics_differ(manifests: Sequence[Manifest]) -> bool:
+    """Say whether the models have different running means or variances; no tensor is read."""
+    first, *others = manifests
+    names = [name for name in first.tensors if name.rpartition(".")[2] in STATISTICS]
+    return any(other.tensors[name].id != first.tensors[name].id for other in others for name in names)
 
 
 def _weights(repository: Repository, manifests: Sequence[Manifest]) -> list[Weights]:

@@ -126,7 +126,14 @@ def shared_probe(
     network = open_network(repository, base, runtime=runtime)
     network.load(load(repository.objects, base))
     result = linear_probe(
-        network, task.training(trial), task.validation(trial), hyper, seed=seed, device=device, progress=progress
+        network,
+        task.training(trial),
+        task.validation(trial),
+        hyper,
+        num_classes=task.num_classes,
+        seed=seed,
+        device=device,
+        progress=progress,
     )
     made = {**result.record, "command": "probe", "trial": trial, "data_digest": task.data_digest}
     when, who = actor.when(), actor.who(repository)

@@ -100,7 +100,7 @@ def train(
     start_id = repository.resolve(start)
     stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
     check_stage(stage)
-    _check_weights_committed(repository)
+    check_weights_committed(repository)
     _check_leak(repository, opened, start_id)
     base = repository.manifest_of(start_id)
     found, network = _initial(repository, opened, start_id, base, stage, how, runtime, actor, progress)
@@ -132,7 +132,7 @@ def train(
     return TrainResult(run, start_id, found, how.hyper.steps, result.best.step)
 
 
-def _check_weights_committed(repository: Repository) -> None:
+def check_weights_committed(repository: Repository) -> None:
     """Refuse to overwrite weights that no commit holds."""
     changed = [change.path for change in status(repository).changes if change.path.endswith(TENSOR_SUFFIX)]
     if changed and repository.head is not None:
@@ -203,7 +203,7 @@ def _initial(
 def _leave(repository: Repository, base: Manifest, result: RunResult, run: PendingRun) -> PendingRun:
     """Put the weights into the working directory and remember the run."""
     with repository.lock():
-        _check_weights_committed(repository)
+        check_weights_committed(repository)
         with repository.objects.transaction() as transaction:
             manifest = place_weights(repository, transaction, result.weights, head_layout(repository, base))
             transaction.put_record(manifest)

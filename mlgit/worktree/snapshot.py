@@ -198,6 +198,6 @@ def opened(path: Path) -> Iterator[memoryview]:
         if path.stat().st_size == 0:
             yield memoryview(b"")
             return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-            yield view
+        # Not closed here: slices of the view may live on in other threads; the mapping goes with the last of them.
+        yield memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 

@@ -1,0 +1,249 @@
+"""The Python library: a repository whose methods are the verbs of the command line.
+
+::
+
+    from mlgit import Repository, clone
+
+    repo = Repository.init("soup")
+    repo.import_model("mlgit:digits-cnn")
+    repo.add_task("digit", kind="digits", test_domain="rotate")
+    repo.train("digit")
+    repo.commit(task="digit", message="fine-tune on digit")
+    weights = repo.load("main")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mlgit import repository as core
+from mlgit.objects import CommitId, JsonValue, Manifest, Stage
+from mlgit.porcelain import branch, clone as cloning, commit as committing, fsck as checking, init as creating
+from mlgit.porcelain import log as logging, restore as restoring, show as showing, status as comparing
+from mlgit.porcelain import switch as switching, tag as tagging
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.progress import Progress
+
+if TYPE_CHECKING:  # these import torch, which a library user who only reads history should not wait for
+    import torch
+
+    from mlgit.merging.curve import Curve
+    from mlgit.merging.diversity import Diversity
+    from mlgit.porcelain.certify import CertifyResult
+    from mlgit.porcelain.diff import DiffResult
+    from mlgit.porcelain.evaluate import EvaluateResult
+    from mlgit.porcelain.import_ import ImportOptions, ImportResult
+    from mlgit.porcelain.merge import MergeOptions, MergeResult
+    from mlgit.porcelain.open_model import Runtime
+    from mlgit.porcelain.probe import ProbeResult
+    from mlgit.porcelain.task import TaskSummary
+    from mlgit.porcelain.train import TrainOptions, TrainResult
+    from mlgit.weights.export import Format
+
+
+class Repository(core.Repository):
+    """A model directory with its history, and every verb as a method.
+
+    The constructor opens ``root`` itself; ``discover`` looks upwards from any directory, ``init`` makes a new one.
+    Each method documents only what differs from the function of ``mlgit.porcelain`` it calls.
+
+    Args:
+        root: The model directory.
+        user_settings: The user's own settings file, which the repository's override; None for none.
+
+    Raises:
+        NotFoundError: ``root`` is not a repository.
+    """
+
+    @classmethod
+    def init(cls, directory: Path | str, *, branch: str = core.DEFAULT_BRANCH) -> Self:
+        """Make a directory a repository; see ``mlgit.porcelain.init``."""
+        return cls(creating.init(Path(directory), branch=branch).repository.root)
+
+    def status(self) -> comparing.StatusResult:
+        """Compare the working files with HEAD; see ``mlgit.porcelain.status``."""
+        return comparing.status(self)
+
+    def commit(
+        self,
+        weights: Mapping[str, torch.Tensor] | None = None,
+        *,
+        message: str,
+        task: str | None = None,
+        stage: Stage | None = None,
+        metrics: Mapping[str, float] | None = None,
+        made: Mapping[str, JsonValue] | None = None,
+        actor: Actor = ANYONE,
+    ) -> CommitId:
+        """Commit the working files, or a state dict in the place of their weights.
+
+        Args:
+            weights: A state dict; written to the working directory first. None: the files as they are.
+            message: Why.
+            task: With ``weights``: the task they were trained on. Without: demand that a run on it waits.
+            stage: Place in the lineage; see ``mlgit.porcelain.commit``.
+            metrics: Measured values of ``weights``.
+            made: How ``weights`` were made: hyper-parameters, seed; plain JSON.
+            actor: Who and when.
+
+        Returns:
+            The new commit's id.
+        """
+        if weights is None:
+            return committing.commit(self, message, task=task, stage=stage, made=made, actor=actor).id
+        from mlgit.porcelain.commit_weights import commit_weights  # noqa: PLC0415 - imports torch
+
+        return commit_weights(
+            self, weights, message, task=task, stage=stage, metrics=metrics, made=made, actor=actor
+        ).id
+
+    def load(self, revision: str = "HEAD") -> dict[str, torch.Tensor]:
+        """Return the state dict of a commit: name -> CPU tensor.
+
+        Raises:
+            NotFoundError: ``revision`` names nothing.
+            CorruptObjectError: A stored tensor is damaged.
+        """
+        from mlgit.weights.stored import load  # noqa: PLC0415 - imports torch
+
+        return load(self.objects, self.manifest_of(self.resolve(revision)))
+
+    def log(self, *revisions: str, limit: int | None = None, everything: bool = False) -> tuple[logging.LogEntry, ...]:
+        """Return the history, newest first; see ``mlgit.porcelain.log``."""
+        return logging.log(self, revisions or ("HEAD",), limit=limit, everything=everything).entries
+
+    def show(self, revision: str = "HEAD") -> showing.ShowResult:
+        """Return everything a commit records; see ``mlgit.porcelain.show``."""
+        return showing.show(self, revision)
+
+    def diff(self, old: str = "HEAD", new: str | None = None) -> DiffResult:
+        """Compare two commits tensor by tensor, or one with the working files; see ``mlgit.porcelain.diff``."""
+        from mlgit.porcelain.diff import diff  # noqa: PLC0415 - imports torch
+
+        return diff(self, old, new)
+
+    def branch(self, name: str, start: str = "HEAD") -> branch.Branch:
+        """Create a branch; see ``mlgit.porcelain.branch``."""
+        return branch.create_branch(self, name, start)
+
+    def switch(self, name: str, *, create: bool = False, start: str | None = None) -> switching.SwitchResult:
+        """Go to a branch; see ``mlgit.porcelain.switch``."""
+        return switching.switch(self, name, create=create, start=start)
+
+    def tag(self, name: str, revision: str = "HEAD", *, message: str | None = None) -> tagging.TagResult:
+        """Create a tag; see ``mlgit.porcelain.tag``."""
+        return tagging.create_tag(self, name, revision, message=message)
+
+    def restore(self, *paths: str, source: str = "HEAD") -> restoring.RestoreResult:
+        """Give up uncommitted changes; see ``mlgit.porcelain.restore``."""
+        return restoring.restore(self, paths or (".",), source=source)
+
+    def fsck(self) -> checking.FsckResult:
+        """Verify everything; see ``mlgit.porcelain.fsck``."""
+        return checking.fsck(self)
+
+    def import_model(
+        self, source: str, message: str | None = None, *, options: ImportOptions | None = None
+    ) -> ImportResult:
+        """Bring a model in from outside; see ``mlgit.porcelain.import_``."""
+        from mlgit.porcelain.import_ import import_model  # noqa: PLC0415 - imports torch
+
+        return import_model(self, source, message, options=options)
+
+    def export(
+        self, revision: str, destination: Path | str, *, form: Format = "safetensors", force: bool = False
+    ) -> CommitId:
+        """Write a commit's weights for other tools; see ``mlgit.porcelain.export``."""
+        from mlgit.porcelain.export import export  # noqa: PLC0415 - imports torch
+
+        return export(self, revision, Path(destination), form=form, force=force)
+
+    def add_task(
+        self,
+        name: str,
+        *,
+        kind: str,
+        data: Path | str | None = None,
+        test_domain: str | None = None,
+        options: Mapping[str, JsonValue] | None = None,
+    ) -> TaskSummary:
+        """Define a task; see ``mlgit.porcelain.task``."""
+        from mlgit.porcelain.task import add_task  # noqa: PLC0415 - imports torch
+
+        place = None if data is None else Path(data)
+        return add_task(self, name, kind=kind, data=place, test_domain=test_domain, options=options)
+
+    def probe(self, task: str, *, start: str = "HEAD") -> ProbeResult:
+        """Train, or find, the linear probe of a task; see ``mlgit.porcelain.probe``."""
+        from mlgit.porcelain.probe import probe  # noqa: PLC0415 - imports torch
+
+        return probe(self, task, start=start)
+
+    def train(
+        self,
+        task: str,
+        *,
+        start: str = "HEAD",
+        options: TrainOptions | None = None,
+        runtime: Runtime | None = None,
+        progress: Progress | None = None,
+    ) -> TrainResult:
+        """Fine-tune on a task and leave the weights in the working directory; see ``mlgit.porcelain.train``."""
+        from mlgit.porcelain.open_model import DEFAULT_RUNTIME  # noqa: PLC0415 - imports torch
+        from mlgit.porcelain.train import train  # noqa: PLC0415 - imports torch
+
+        return train(
+            self, task, start=start, options=options, runtime=runtime or DEFAULT_RUNTIME, progress=progress
+        )
+
+    def merge(
+        self,
+        revisions: Sequence[str],
+        message: str,
+        *,
+        task: str | None = None,
+        options: MergeOptions | None = None,
+        dry_run: bool = False,
+    ) -> MergeResult:
+        """Average commits after checking the paths between them; see ``mlgit.porcelain.merge``."""
+        from mlgit.porcelain.merge import merge  # noqa: PLC0415 - imports torch
+
+        return merge(self, revisions, message, task=task, options=options, dry_run=dry_run)
+
+    def lmc(self, *revisions: str, task: str, grid: str = "full") -> Curve:
+        """Measure the path between two or three commits; see ``mlgit.porcelain.lmc``."""
+        from mlgit.porcelain.lmc import lmc  # noqa: PLC0415 - imports torch
+
+        return lmc(self, revisions, task=task, grid=grid)
+
+    def diversity(self, *revisions: str, task: str, split: str = "validation") -> Diversity:
+        """Measure how differently commits err; see ``mlgit.porcelain.diversity``."""
+        from mlgit.porcelain.diversity import diversity  # noqa: PLC0415 - imports torch
+
+        return diversity(self, revisions, task=task, split=split)
+
+    def evaluate(
+        self, *revisions: str, task: str, split: str = "validation", together: bool = False
+    ) -> EvaluateResult:
+        """Score commits on a task; see ``mlgit.porcelain.evaluate``."""
+        from mlgit.porcelain.evaluate import evaluate  # noqa: PLC0415 - imports torch
+
+        return evaluate(self, revisions, task=task, split=split, together=together)
+
+    def certify(self, revision: str, certificate: Path | str) -> CertifyResult:
+        """Judge a commit by a certificate and keep the result; see ``mlgit.porcelain.certify``."""
+        from mlgit.porcelain.certify import certify  # noqa: PLC0415 - imports torch
+
+        return certify(self, revision, Path(certificate))
+
+    def ls_tree(self, revision: str = "HEAD") -> Manifest:
+        """Return the manifest of a commit."""
+        return self.manifest_of(self.resolve(revision))
+
+
+def clone(source: Path | str, directory: Path | str | None = None) -> Repository:
+    """Copy a repository with its history; see ``mlgit.porcelain.clone``."""
+    place = None if directory is None else Path(directory)
+    return Repository(cloning.clone(Path(source), place).repository.root)

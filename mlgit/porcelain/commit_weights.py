@@ -1,0 +1,65 @@
+"""Commit a state dict from Python, without a file in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import torch
+
+from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef
+from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.commit import CommitResult, commit
+from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
+from mlgit.porcelain.open_model import open_named_task
+from mlgit.porcelain.pending_run import PendingRun, save_run
+from mlgit.porcelain.train import check_weights_committed
+from mlgit.repository import Repository
+
+
+def commit_weights(
+    repository: Repository,
+    weights: Mapping[str, torch.Tensor],
+    message: str,
+    *,
+    task: str | None = None,
+    stage: Stage | None = None,
+    metrics: Mapping[str, float] | None = None,
+    made: Mapping[str, JsonValue] | None = None,
+    actor: Actor = ANYONE,
+) -> CommitResult:
+    """Write a state dict into the working directory and commit it.
+
+    Args:
+        repository: Where.
+        weights: Name -> tensor.
+        message: Why.
+        task: The task they were trained on, if any; its data are looked at for their digest.
+        stage: By default ``pretrain`` for the first commit; then ``target`` or ``auxiliary`` by whether the task has a
+            test domain, and ``snapshot`` without a task.
+        metrics: Measured values.
+        made: How they were made.
+        actor: Who and when.
+
+    Raises:
+        InvalidInputError: A tensor that cannot be stored, or no message.
+        NotFoundError: No such task.
+        ConflictError: Weights in the working directory are not committed.
+    """
+    opened = None if task is None else open_named_task(repository, task)
+    head = repository.head
+    by_task = Stage.SNAPSHOT if opened is None else Stage.TARGET if opened.test_domain else Stage.AUXILIARY
+    digest = {} if opened is None else {"data_digest": opened.data_digest}
+    with repository.lock():
+        check_weights_committed(repository)
+        with repository.objects.transaction() as transaction:
+            manifest = place_weights(repository, transaction, weights, head_layout(repository, Manifest({})))
+            transaction.put_record(manifest)
+        run = PendingRun(
+            stage=stage or (by_task if head is not None else Stage.PRETRAIN),
+            task=None if opened is None else TaskRef(opened.name, opened.digest),
+            parents=() if head is None else (Parent(head, Role.INIT),),
+            made={**digest, **(made or {})},
+            metrics=metrics or {},
+            weights={name: entry.id for name, entry in manifest.tensors.items()},
+        )
+        replace_weights(repository, manifest, then=lambda: save_run(repository, run))
+    return commit(repository, message, task=task, actor=actor)
