@@ -1,4 +1,4 @@
-"""One thread: the tensors are small, and other tests run at the same time."""
+"""One thread, because the tensors are small and other tests run at the same time; no test depends on the clock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("certification", deadline=None)
+settings.load_profile("certification")
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -65,7 +65,7 @@ def check(**changes: object) -> CheckResult:
         value=0.93,
         low=0.89861,
         high=0.95418,
-        examples=359,
+        examples=6,
         direction="at_least",
         threshold=0.9,
         passed=False,
@@ -114,17 +114,17 @@ def test_the_verdict_counts_the_failed_checks():
         (
             "lower-bound",
             {},
-            "accuracy on 'blur' is 0.9300 (0.8986 to 0.9542, 359 examples); the lower bound must be at least 0.9: failed",
+            "accuracy on 'blur' is 0.9300 (0.8986 to 0.9542, 6 examples); the lower bound must be at least 0.9: failed",
         ),
         (
             "lower-bound",
             {"domain": None, "direction": "at_most", "threshold": 0.96, "passed": True},
-            "accuracy is 0.9300 (0.8986 to 0.9542, 359 examples); the upper bound must be at most 0.96: passed",
+            "accuracy is 0.9300 (0.8986 to 0.9542, 6 examples); the upper bound must be at most 0.96: passed",
         ),
         (
             "point",
             {"passed": True},
-            "accuracy on 'blur' is 0.9300 (0.8986 to 0.9542, 359 examples); the value must be at least 0.9: passed",
+            "accuracy on 'blur' is 0.9300 (0.8986 to 0.9542, 6 examples); the value must be at least 0.9: passed",
         ),
     ],
 )
