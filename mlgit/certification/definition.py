@@ -34,7 +34,7 @@ LOWEST_CONFIDENCE, HIGHEST_CONFIDENCE = 0.5, 0.999
 """A higher level cannot be read off 1,000 resamples, a lower one is no confidence."""
 MAX_BYTES = 2**18
 
-_KEYS = ("name", "issuer", "task", "data_digest", "split", "judge", "confidence", "threshold")
+_KEYS = ("name", "issuer", "task", "task_digest", "split", "judge", "confidence", "threshold")
 _THRESHOLD_KEYS = ("metric", "domain", *DIRECTIONS)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -65,7 +65,7 @@ class Certificate:
         name: 1 to 100 letters, digits, ``.``, ``_`` and ``-``; it becomes part of a ref's name.
         issuer: Who wrote it, in their own words; may be empty.
         task: Name of the task whose data are used.
-        data_digest: The digest the task must have, or None to accept the task as it is.
+        task_digest: The digest the task must have, which covers data and test domain; None accepts any.
         split: ``test``: the test domain. ``validation``: the ID validation split.
         judge: ``lower-bound``: the unfavourable end of the confidence interval is compared with each limit.
             ``point``: the measured value is.
@@ -77,7 +77,7 @@ class Certificate:
     name: str
     issuer: str
     task: str
-    data_digest: str | None
+    task_digest: str | None
     split: str
     judge: str
     confidence: float
@@ -133,7 +133,7 @@ def parse_certificate(data: bytes, source: str) -> Certificate:
         ),
         issuer=top.text("issuer", ""),
         task=top.text("task"),
-        data_digest=_matching(top, "data_digest", _DIGEST, "64 lower-case hexadecimal digits", "") or None,
+        task_digest=_matching(top, "task_digest", _DIGEST, "64 lower-case hexadecimal digits", "") or None,
         split=top.choice("split", SPLITS),
         judge=top.choice("judge", JUDGES, "lower-bound"),
         confidence=confidence or DEFAULT_CONFIDENCE,
@@ -158,12 +158,12 @@ def check_data(certificate: Certificate, task: TaskRef) -> None:
         raise InvalidInputError(
             f"certificate '{certificate.name}' is about task '{certificate.task}', not '{task.name}'", kind="wrong-task"
         )
-    if certificate.data_digest not in (None, task.digest):
+    if certificate.task_digest not in (None, task.digest):
         raise InvalidInputError(
-            f"certificate '{certificate.name}' is about data {certificate.data_digest}, "
-            f"but task '{task.name}' has data {task.digest}",
+            f"certificate '{certificate.name}' is about a task with digest {certificate.task_digest}, "
+            f"but task '{task.name}' has {task.digest}",
             kind="different-data",
-            hint="define the task as the issuer did, on the same files",
+            hint="use the issuer's files, kind of task and test domain; `mlgit task show` prints the digest",
         )
 
 

@@ -25,7 +25,7 @@ GOOD = f"""
 name = "digits-shifts"
 issuer = "Office for Digits"
 task = "digits"
-data_digest = "{DIGEST}"
+task_digest = "{DIGEST}"
 split = "test"
 judge = "point"
 confidence = 0.9
@@ -62,7 +62,7 @@ def test_every_field_of_a_full_file_is_read():
         name="digits-shifts",
         issuer="Office for Digits",
         task="digits",
-        data_digest=DIGEST,
+        task_digest=DIGEST,
         split="test",
         judge="point",
         confidence=0.9,
@@ -77,7 +77,7 @@ def test_every_field_of_a_full_file_is_read():
 
 def test_what_may_be_left_out_has_the_documented_defaults():
     certificate = parse(SHORT + BAR)
-    assert (certificate.issuer, certificate.data_digest) == ("", None)
+    assert (certificate.issuer, certificate.task_digest) == ("", None)
     assert (certificate.judge, certificate.confidence) == ("lower-bound", 0.95)
 
 
@@ -108,8 +108,8 @@ BAD = {
     "task with a bidi control": (SHORT.replace('"digits"', '"d\\u202e"') + BAR, "character U+202E", "invisible"),
     "domain with a newline": (SHORT + BAR + 'domain = "a\\nb"', "threshold 1: 'domain': ", "invisible"),
     "domain is a list": (SHORT + BAR + 'domain = ["a"]', "'domain' is a list where a text is needed", None),
-    "digest too short": ("data_digest = 'abc'\n" + SHORT + BAR, "'data_digest' is 'abc', not 64", None),
-    "digest in upper case": (f"data_digest = '{DIGEST.upper()}'\n" + SHORT + BAR, "not 64 lower-case", None),
+    "digest too short": ("task_digest = 'abc'\n" + SHORT + BAR, "'task_digest' is 'abc', not 64", None),
+    "digest in upper case": (f"task_digest = '{DIGEST.upper()}'\n" + SHORT + BAR, "not 64 lower-case", None),
     "unknown split": (
         SHORT.replace("validation", "tset") + BAR,
         "'split' is 'tset', not one of",
@@ -197,7 +197,7 @@ def test_arbitrary_bytes_are_refused_with_an_error_of_mlgit(data: bytes):
 
 @given(
     st.dictionaries(
-        st.sampled_from(["name", "issuer", "task", "data_digest", "split", "judge", "confidence", "threshold", "x"]),
+        st.sampled_from(["name", "issuer", "task", "task_digest", "split", "judge", "confidence", "threshold", "x"]),
         st.sampled_from(["1", "'a'", "true", "nan", "[]", "[[1]]", "{a = 1}", "2026-01-31", "''", "'test'", "[{}]"]),
     )
 )
