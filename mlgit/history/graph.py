@@ -89,7 +89,7 @@ class _Drawing:
     def __init__(self, style: GraphStyle) -> None:
         self._style = style
         self._lanes: list[CommitId | None] = []  # the commit that each lane leads to; None: free
-        self._resting: int | None = None  # free, but its commit is in the row above: what begins here would look linked
+        self._resting: int | None = None  # the last commit's lane; if it ended, what begins there would look linked
         self._seen: set[CommitId] = set()
 
     def gather(self, commit_id: CommitId, parents: Sequence[CommitId]) -> Iterator[GraphRow]:
@@ -107,7 +107,6 @@ class _Drawing:
             self._lanes[lane] = None
         row = self._row(lines, commit_lane=None)
         self._lanes[goal] = commit_id
-        self._resting = None
         yield GraphRow(row, self._row({}, commit_lane=None).ljust(len(row)), None)
 
     def commit(self, commit_id: CommitId, parents: Sequence[CommitId], following: CommitId | None) -> GraphRow:
@@ -129,7 +128,7 @@ class _Drawing:
                 self._put(begun, parent)
                 lines[begun] = _DOWN
         row = self._row(lines, commit_lane=lane)
-        self._resting = None if straight else lane
+        self._resting = lane
         below = self._row({}, commit_lane=None)
         width = max(len(row), len(below))
         return GraphRow(row.ljust(width), below.ljust(width), commit_id)

@@ -222,8 +222,33 @@ def test_eight_parents_take_one_row():
     assert len(rows) == 10
 
 
-def test_a_parent_named_twice_is_drawn_once():
-    assert draw([[1, 1], []]) == draw([[1], []])
+@settings(max_examples=100, deadline=None)
+@given(shapes(), st.data())
+def test_a_parent_named_twice_is_drawn_once(shape, data):
+    twice = [
+        parents + (data.draw(st.lists(st.sampled_from(parents), max_size=2)) if parents else []) for parents in shape
+    ]
+    assert draw(twice) == draw(shape)
+
+
+def test_a_line_that_goes_on_moves_to_a_free_lane_on_the_left():
+    assert [line.rstrip() for line in lines_of(draw([[1, 2], [], [3], [4], []], UNICODE))] == [
+        "●─╮",
+        "● │",
+        "  ●",
+        "╭─╯",
+        "●",
+        "●",
+    ]
+
+
+def test_what_goes_straight_down_is_the_first_parent():
+    assert [line.rstrip() for line in lines_of(draw([[3], [3, 2], [], []], UNICODE))] == [
+        "●",
+        "├─●─╮",
+        "│   ●",
+        "●",
+    ]
 
 
 def test_a_commit_below_an_unrelated_root_does_not_look_like_its_parent():

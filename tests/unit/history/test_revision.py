@@ -260,6 +260,7 @@ def test_patterns_stand_for_branches_then_tags(store, line):
     assert found("pacs/[ab]") == [1, 2]
     assert found("pacs/[!a]") == [2, 4]
     assert found("pacs/?~1") == [0, 1, 3]
+    assert found("*pacs/*") == [1, 2, 3, 4]
     assert found("origin/*") == [0]
     assert found("remote:*/z") == [0]
     assert found("refs/heads/pacs/*") == [1, 2, 3]
