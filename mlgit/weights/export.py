@@ -102,7 +102,12 @@ def _write_pt(weights: Weights, path: Path) -> None:
     forms(weights)
     state_dict = {name: _own_memory(tensor) for name, tensor in sorted(weights.items())}
     with replacing(path) as stream:
-        torch.save(state_dict, stream)
+        try:
+            torch.save(state_dict, stream)
+        except RuntimeError as error:  # torch hides what interrupted it behind an error of its own
+            if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
+                raise error.__context__ from error
+            raise
 
 
 def _own_memory(tensor: torch.Tensor) -> torch.Tensor:

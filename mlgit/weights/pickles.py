@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,7 +84,9 @@ def _load(path: Path) -> object:
         mapped = _is_zip(path)
         if mapped:
             _check_zip(path)
-        return cast("object", torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd protocols and sparse tensors, which are refused anyway
+            return cast("object", torch.load(path, map_location="cpu", weights_only=True, mmap=mapped))
     except MlgitError:
         raise
     except OSError as error:
@@ -106,15 +109,16 @@ def _is_zip(path: Path) -> bool:
 def _check_zip(path: Path) -> None:
     """Refuse archives that torch would map wrongly (compressed ones) or that hold programs (TorchScript)."""
     with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if record.compress_type != zipfile.ZIP_STORED:
-                raise InvalidInputError(
-                    f"'{path}' is not a readable checkpoint: its record '{record.filename[:80]!a}' is compressed",
-                    kind="bad-checkpoint",
-                    hint="write it again with `torch.save`, which never compresses",
-                )
-            if record.filename.endswith("/constants.pkl"):
-                _refuse_code(path, "TorchScript", None)
+        records = archive.infolist()
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        _refuse_code(path, "TorchScript", None)
+    for record in records:
+        if record.compress_type != zipfile.ZIP_STORED:
+            raise InvalidInputError(
+                f"'{path}' is not a readable checkpoint: its record {record.filename[:80]!a} is compressed",
+                kind="bad-checkpoint",
+                hint="write it again with `torch.save`, which never compresses",
+            )
 
 
 def _refuse_code(path: Path, reason: str, cause: BaseException | None) -> NoReturn:
@@ -142,17 +146,24 @@ def _unwrap(content: object, path: Path, depth: int = 0) -> tuple[dict[object, o
     if len(inner) > 1 or depth == _MAX_DEPTH:
         _refuse_content(path, f"holds several state dicts: {', '.join(inner)}")
     state_dict, skipped = _unwrap(content[inner[0]], path, depth + 1)
-    return state_dict, [*(str(key) for key in content if key != inner[0]), *skipped]
+    return state_dict, [*(_shown(key) for key in content if key != inner[0]), *skipped]
 
 
 def _check_entries(state_dict: dict[object, object], path: Path) -> None:
     if not state_dict:
         _refuse_content(path, "holds an empty state dict")
-    others = [f"{key!r} ({type(value).__name__})" for key, value in state_dict.items() if not _is_entry(key, value)]
+    others = [
+        f"{_shown(key)} ({type(value).__name__})" for key, value in state_dict.items() if not _is_entry(key, value)
+    ]
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         shown = ", ".join(others[:_SHOWN])
         _refuse_content(path, f"holds {len(others)} entries that are not named tensors: {shown}{more}")
+
+
+def _shown(key: object) -> str:
+    """Return a key for a message; only strings, since the text of nested ones may be endless."""
+    return f"{key[:80]!a}" if isinstance(key, str) else f"a {type(key).__name__}"
 
 
 def _is_entry(key: object, value: object) -> bool:
