@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Self, final
+from typing import final
 
 import torch
 
@@ -23,23 +21,11 @@ MAX_RESIDENT_BYTES = 1 << 30
 
 
 class Batches(ABC):
-    """Gives the batches of a run, in order; a context manager, because it may own a thread."""
+    """Gives the batches of a run, in order."""
 
     @abstractmethod
     def draw(self) -> Batch:
         """Return the next batch: as many examples of each domain, concatenated in the order of the domains."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Stop whatever works in the background."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @final
@@ -88,50 +74,33 @@ class ResidentBatches(Batches):
         rows = rows.to(self._inputs.device)
         return self._inputs.index_select(0, rows), self._labels.index_select(0, rows)
 
-    def close(self) -> None:
-        """Nothing works in the background."""
-
 
 @final
 class AugmentedBatches(Batches):
-    """Batches that are decoded and augmented one step ahead, in a thread.
+    """Batches that are decoded and augmented in each step.
+
+    Nothing is made ahead in a thread: augmentation may seed torch's global generator for a moment, from which dropout
+    draws too, and the numbers of a run must not depend on which comes first.
 
     Args:
         domains: Where from.
         sampler: Made for their sizes.
-        steps: How many batches will be drawn.
         seed: Of the run.
         device: Where to.
     """
 
-    def __init__(
-        self, domains: Sequence[DomainData], sampler: Sampler, *, steps: int, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, domains: Sequence[DomainData], sampler: Sampler, *, seed: int, device: torch.device) -> None:
         self._domains = tuple(domains)
         self._sampler = sampler
         self._generator = generator_for(seed, "augmentation")
         self._device = device
-        self._left = steps
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlgit-batches")
-        self._next: Future[Batch] | None = None
 
     def draw(self) -> Batch:
-        """Return the next batch, and start on the one after it."""
-        ready = self._next or self._thread.submit(self._make)
-        inputs, labels = ready.result()
-        self._left -= 1
-        self._next = self._thread.submit(self._make) if self._left > 0 else None
-        return inputs.to(self._device), labels.to(self._device)
-
-    def close(self) -> None:
-        """Wait for the batch in the making and drop it."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def _make(self) -> Batch:
-        places = self._sampler.draw()
-        pairs = list(zip(self._domains, places, strict=True))
+        """Return the next batch."""
+        pairs = list(zip(self._domains, self._sampler.draw(), strict=True))
         inputs = torch.cat([domain.augmented(rows, self._generator) for domain, rows in pairs])
-        return inputs, torch.cat([domain.labels[rows] for domain, rows in pairs])
+        labels = torch.cat([domain.labels[rows] for domain, rows in pairs])
+        return inputs.to(self._device), labels.to(self._device)
 
 
 def is_plain(domains: Sequence[DomainData]) -> bool:
@@ -139,15 +108,12 @@ def is_plain(domains: Sequence[DomainData]) -> bool:
     return all(isinstance(domain, ArrayDomain) for domain in domains)
 
 
-def batches_of(
-    domains: Sequence[DomainData], *, per_domain: int, steps: int, seed: int, device: torch.device
-) -> Batches:
+def batches_of(domains: Sequence[DomainData], *, per_domain: int, seed: int, device: torch.device) -> Batches:
     """Return the batches of a run; whether they are kept or decoded on the way does not change a bit of them.
 
     Args:
         domains: The training domains, none empty.
         per_domain: Examples of each domain in a batch.
-        steps: How many batches will be drawn.
         seed: Of the run.
         device: Where to.
     """
@@ -157,4 +123,4 @@ def batches_of(
         if all(domain.kept for domain in loaded):
             inputs = [torch.cat(list(domain.batches())) for domain in loaded]
             return ResidentBatches(inputs, [domain.labels for domain in domains], sampler)
-    return AugmentedBatches(domains, sampler, steps=steps, seed=seed, device=device)
+    return AugmentedBatches(domains, sampler, seed=seed, device=device)

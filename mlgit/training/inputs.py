@@ -23,7 +23,7 @@ class Inputs:
 
     Attributes:
         forward: From the inputs of a batch to logits.
-        batches: Training batches; to be closed.
+        batches: Training batches.
         predict: Predictions on the ID validation split with the weights of the moment, in evaluation mode.
     """
 
@@ -47,14 +47,12 @@ def image_inputs(
         network: On the device.
         training: What to draw from.
         validation: What to predict.
-        hyper: Size and number of batches.
+        hyper: Size of batches.
         seed: Of sampling and augmentation.
         device: Where to.
     """
     held_out = load_domains(validation.domains, device)
-    batches = batches_of(
-        training.domains, per_domain=hyper.batch_per_domain, steps=hyper.steps, seed=seed, device=device
-    )
+    batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
     return Inputs(forward=network.forward, batches=batches, predict=lambda: predict(network.forward, held_out))
 
 
@@ -80,9 +78,7 @@ def feature_inputs(
     if is_plain(training.domains):
         forward, batches = head, _feature_batches(network, training, hyper, seed, device)
     else:
-        batches = batches_of(
-            training.domains, per_domain=hyper.batch_per_domain, steps=hyper.steps, seed=seed, device=device
-        )
+        batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
     return Inputs(forward=forward, batches=batches, predict=lambda: predict(head, held_out))
 
 

@@ -77,6 +77,7 @@ def train(
     if not (freeze_statistics or head_only):
         _check_variance(training, hyper)
     head_steps = hyper.steps if head_only else hyper.freeze_steps * freeze_featurizer_first
+    title = "training the head" if head_only else "training"
     started = time.perf_counter()
     with borrowed(network, device), deterministic_kernels(), seeded_layers(seed, device):
         network.set_dropout(hyper.dropout).module.eval()
@@ -84,7 +85,7 @@ def train(
             network, training, validation, hyper, seed=seed, device=device
         )
         loop = Loop(network, inputs, hyper, head_steps=head_steps, freeze_statistics=freeze_statistics)
-        with inputs.batches, (progress or NoProgress()).task("training", total=hyper.steps) as bar:
+        with (progress or NoProgress()).task(title, total=hyper.steps) as bar:
             outcome = loop.run(bar)
     duration_s = time.perf_counter() - started
     return RunResult(

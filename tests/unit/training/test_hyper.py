@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -75,3 +77,8 @@ def test_overrides_replace_and_unknown_names_get_a_hint():
     assert "steps" in error.value.hint
     with pytest.raises(InvalidInputError, match="lr"):
         HyperParameters().with_overrides({"lr": -1.0})
+
+
+def test_hyper_parameters_can_be_checked_without_importing_torch():
+    code = "import sys, mlgit.training.hyper; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

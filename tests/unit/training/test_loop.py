@@ -22,9 +22,6 @@ class SameBatch(Batches):
     def draw(self):
         return self.batch
 
-    def close(self):
-        pass
-
 
 def right(domain: str, correct: int, n: int) -> Predictions:
     """``correct`` of ``n`` predictions are right."""

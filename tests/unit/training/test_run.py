@@ -12,6 +12,7 @@ from mlgit.errors import InvalidInputError, JobFailedError
 from mlgit.evaluation.evaluator import Evaluator
 from mlgit.models.factories import build
 from mlgit.models.network import Network
+from mlgit.models.seeding import seeded
 from mlgit.objects import canonical_json
 from mlgit.tasks.definition import TaskDefinition
 from mlgit.tasks.split import TestSplit, TrainingSplit, ValidationSplit, seed_hash
@@ -102,6 +103,21 @@ def test_augmented_runs_repeat_too_and_validation_is_not_augmented(network, trai
     assert not same(first.last_weights, train(network, training, validation, HYPER, seed=5, device=cpu).last_weights)
     assert all(domain.augmented_read == 2 * 9 * 8 and domain.images_read == 0 for domain in seen)
     assert all(domain.augmented_read == 0 and domain.images_read > 0 for domain in held_out)
+
+
+def test_augmentation_that_uses_the_global_random_state_does_not_disturb_dropout(
+    network, training, validation, cpu, wrapped
+):
+    class Reseeding(wrapped):
+        def augmented(self, indices, generator):
+            number = int(torch.randint(1000, (), generator=generator))
+            with seeded(number):
+                return super().augmented(indices, generator) + 0.1 * torch.rand(len(indices), 1, 8, 8)
+
+    split = TrainingSplit(tuple(Reseeding(domain) for domain in training.domains))
+    hyper = HYPER.with_overrides({"dropout": 0.5})
+    first, again = (train(network, split, validation, hyper, seed=5, device=cpu) for _ in range(2))
+    assert same(first.last_weights, again.last_weights)
 
 
 def test_training_learns(network, training, validation, cpu):
