@@ -31,7 +31,7 @@ def some(shape: Shape) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(0, len(shape) - 1), min_size=1, max_size=3, unique=True)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(shape=shapes(), data=st.data())
 def test_merge_bases_are_those_of_git(git, history, shape, data):
     ours, theirs = history(shape), git.load(shape)
@@ -43,7 +43,7 @@ def test_merge_bases_are_those_of_git(git, history, shape, data):
         assert len(found) == len(expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(shape=shapes())
 def test_ancestors_are_those_of_git(git, history, shape):
     ours, theirs = history(shape), git.load(shape)
@@ -68,7 +68,7 @@ def test_walk_goes_in_the_order_of_git_log(git, history, shape, data):
         assert [theirs[number] for number in ours.numbers(found)] == expected
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(shape=shapes(), data=st.data())
 def test_walk_finds_what_git_finds_when_times_tie_or_run_backwards(git, history, shape, data):
     ours, theirs = history(shape), git.load(shape)
