@@ -42,7 +42,7 @@ and one row in ``VERBS`` of ``mlgit/cli/main.py``: ``"tip": "mlgit.cli.tip:tip"`
 - Import porcelain inside the body: `mlgit log` imports what log needs, and `mlgit --help` imports every verb's file.
 - Print with ``context.output`` only. ``line``, ``block``, ``table``, ``json``, ``data`` are data, on stdout; ``note``,
   ``detail`` and ``warn`` are for people, on stderr. Hand over text as it is: it is cleaned there, always.
-- Numbers in a table stand right with ``Column("size", right=True)`` (``mlgit.cli.tables``).
+- Numbers in a table stand right with ``Column("size", right=True)`` (``mlgit.cli.output``).
 - Raise errors of ``mlgit.errors`` and let the others pass; ``main`` prints them and returns the exit code. A verb that
   prints its own answer may return an exit code instead.
 - Verbs below a verb: ``task = Group("Define tasks", {"add": add, "list": list_tasks})`` (``mlgit.cli.verb``).

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-from mlgit.cli.style import Part, Styled, join, labelled, tell
+from mlgit.cli.style import Column, Part, Styled, join, labelled, tell
 from mlgit.cli.text import clean_block
 from mlgit.errors import FileSystemError
 
-if TYPE_CHECKING:  # imported when a table is printed
-    from mlgit.cli.tables import Column
-
-__all__ = ["SCHEMA", "Output", "Part", "Styled", "encode_json", "writing"]
+__all__ = ["SCHEMA", "Column", "Output", "Part", "Styled", "encode_json", "writing"]
 
 SCHEMA = 1
 """Version of the JSON that mlgit prints; a field may be added under the same number, never changed or removed."""
@@ -104,7 +101,7 @@ class Output:
             columns: Titles, or columns with their side.
             rows: One cell per column each.
         """
-        from mlgit.cli.tables import Column, plain_table, print_table
+        from mlgit.cli.tables import plain_table, print_table
 
         head = [column if isinstance(column, Column) else Column(column) for column in columns]
         if self.terminal:

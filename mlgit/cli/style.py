@@ -19,11 +19,18 @@ _CODES: Mapping[Style, str] = {
 }
 
 
-class Styled(NamedTuple):  # every verb pays for this class, and a dataclass takes ten times as long to make
+class Styled(NamedTuple):  # no dataclass: that takes ten times as long to make, and every run pays for it
     """Text with a colour, for a terminal that shows colours."""
 
     text: object
     style: Style
+
+
+class Column(NamedTuple):
+    """One column of a table; numbers stand right."""
+
+    title: str
+    right: bool = False
 
 
 Part = str | int | float | Styled | None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
-from mlgit.cli.style import Part, Style, Styled
+from mlgit.cli.style import Column, Part, Style, Styled
 from mlgit.cli.text import clean
 
 _RICH: Mapping[Style, str] = {
@@ -19,14 +18,6 @@ _RICH: Mapping[Style, str] = {
     "title": "bold",
     "faint": "dim",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table; numbers stand right."""
-
-    title: str
-    right: bool = False
 
 
 def plain_table(columns: Sequence[Column], rows: Iterable[Sequence[Part]]) -> str:

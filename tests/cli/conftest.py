@@ -20,6 +20,15 @@ from mlgit.cli import main as frame
 
 HERE = Path(__file__).parent
 PROGRAM = HERE / "program.py"
+FOREIGN = (
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "COLUMNS",
+    "XDG_CONFIG_HOME",
+    "PYTHONUNBUFFERED",
+    "PYTHONIOENCODING",
+    "PYTHONUTF8",
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Ran:
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the terminal or the settings of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith(("MLGIT_", "_MLGIT", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "XDG_CONFIG_HOME")):
+        if name.startswith(("MLGIT_", "_MLGIT")) or name in FOREIGN:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TERM", "xterm")
 

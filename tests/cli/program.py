@@ -14,8 +14,7 @@ from mlgit import errors
 from mlgit.cli import main
 from mlgit.cli.context import Context
 from mlgit.cli.options import Json
-from mlgit.cli.output import Styled
-from mlgit.cli.tables import Column
+from mlgit.cli.output import Column, Styled
 from mlgit.cli.verb import Group
 
 PAYLOADS = {
@@ -94,10 +93,10 @@ def fail(context: Context, how: str, json: Json = False) -> int:
 
 def wait(context: Context, place: Path, json: Json = False) -> None:
     """Wait to be stopped, and clean up."""
-    (place / "open").touch()
     try:
+        (place / "open").touch()
         context.output.line("waiting")
-        sys.stdout.flush()
+        (place / "ready").touch()
         time.sleep(60)
     finally:
         (place / "cleaning").touch()

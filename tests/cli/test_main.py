@@ -387,7 +387,7 @@ def test_a_function_without_context_is_no_verb() -> None:
 
 
 def wait_for(path: Path) -> None:
-    for _ in range(1000):
+    for _ in range(3000):
         if path.exists():
             return
         time.sleep(0.01)
@@ -406,7 +406,7 @@ def test_a_signal_stops_the_verb_after_its_cleanup(
     start: Callable, tmp_path: Path, number: int, code: int, stderr: str
 ) -> None:
     process = start("wait", str(tmp_path))
-    wait_for(tmp_path / "open")
+    wait_for(tmp_path / "ready")
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out.decode(), err.decode()) == (code, "waiting\n", stderr + STATUS)
@@ -415,7 +415,7 @@ def test_a_signal_stops_the_verb_after_its_cleanup(
 
 def test_a_second_termination_does_not_disturb_the_cleanup(start: Callable, tmp_path: Path) -> None:
     process = start("wait", str(tmp_path))
-    wait_for(tmp_path / "open")
+    wait_for(tmp_path / "ready")
     process.terminate()
     wait_for(tmp_path / "cleaning")
     process.terminate()
@@ -426,7 +426,7 @@ def test_a_second_termination_does_not_disturb_the_cleanup(start: Callable, tmp_
 
 def test_a_signal_the_caller_ignores_stays_ignored(start: Callable, tmp_path: Path) -> None:
     process = start("wait", str(tmp_path), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    wait_for(tmp_path / "open")
+    wait_for(tmp_path / "ready")
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=0.5)
@@ -437,7 +437,7 @@ def test_a_signal_the_caller_ignores_stays_ignored(start: Callable, tmp_path: Pa
 
 def test_an_interrupt_as_json_is_a_document(start: Callable, tmp_path: Path) -> None:
     process = start("wait", str(tmp_path), "--json")
-    wait_for(tmp_path / "open")
+    wait_for(tmp_path / "ready")
     process.terminate()
     _, err = process.communicate(timeout=30)
     error = json.loads(err)["error"]
@@ -467,9 +467,15 @@ def test_handlers_are_as_before_when_mlgit_returns(mlgit: Callable, program: Mod
 
 # --- streams that end
 
+BUFFERING = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 
+
+@BUFFERING
 @pytest.mark.parametrize("arguments", [["many"], ["many", "--json"]])
-def test_a_reader_that_has_seen_enough_ends_mlgit_quietly(start: Callable, arguments: list[str]) -> None:
+def test_a_reader_that_has_seen_enough_ends_mlgit_quietly(
+    start: Callable, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     process = start(*arguments)
     process.stdout.read(10)
     process.stdout.close()
@@ -477,8 +483,12 @@ def test_a_reader_that_has_seen_enough_ends_mlgit_quietly(start: Callable, argum
     assert process.wait(timeout=30) == 141
 
 
+@BUFFERING
 @pytest.mark.parametrize("arguments", [["thing", "list"], ["--help"]])
-def test_a_reader_that_is_gone_from_the_start_ends_mlgit_quietly(start: Callable, arguments: list[str]) -> None:
+def test_a_reader_that_is_gone_from_the_start_ends_mlgit_quietly(
+    start: Callable, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     read, write = os.pipe()
     os.close(read)
     process = start(*arguments, stdout=write)
@@ -487,9 +497,23 @@ def test_a_reader_that_is_gone_from_the_start_ends_mlgit_quietly(start: Callable
     assert process.wait(timeout=30) == 141
 
 
+def test_an_error_is_told_although_nobody_reads_the_data(start: Callable) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = start("fail", "missing", stdout=write)
+    os.close(write)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 10
+    assert err.decode() == "error: no branch is named 'x'\nhint: did you mean 'y'?\n"
+
+
+@BUFFERING
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["many"], ["thing", "list"], ["data"], ["--version"]])
-def test_a_full_disk_under_stdout_is_told(start: Callable, arguments: list[str]) -> None:
+def test_a_full_disk_under_stdout_is_told(
+    start: Callable, monkeypatch: pytest.MonkeyPatch, arguments: list[str], unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("wb") as full:
         process = start(*arguments, stdout=full)
         _, err = process.communicate(timeout=30)

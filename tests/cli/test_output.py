@@ -10,8 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from mlgit.cli.output import Output, Styled, encode_json
-from mlgit.cli.tables import Column
+from mlgit.cli.output import Column, Output, Styled, encode_json
 
 COLORS = re.compile(r"\x1b\[[0-9;]*m")
 PAYLOADS = range(12)
