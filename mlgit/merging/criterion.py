@@ -125,10 +125,10 @@ def compare(lam: float, here: torch.Tensor, first: torch.Tensor, last: torch.Ten
     mean, std(d, ddof=1) / sqrt(N). The test divides the gap by the larger of s and s0 and reads the normal
     distribution. s0 is the standard error under the hypothesis that the path answers like one end or the other:
     N^2 s0^2 = (examples on which both ends agree and the path does not) + lam (1 - lam) (examples on which the ends
-    differ), which is McNemar's variance when the ends agree everywhere. With s alone, even under Student's distribution,
-    skew makes the test reject far too often: simulated at a true gap of 0 in up to 28 % of the cases instead of 1 %
-    (N = 20, ends that differ on 40 % of the examples, nine places); with the larger of both in at most 1.3 %, for N
-    from 12 to 1,400, and almost as often as with s alone when there is a gap.
+    differ), which is McNemar's variance when the ends agree everywhere. With s alone, even with Student's t, skew
+    makes the test reject far too often: simulated at a true gap of 0 in up to 28 % of the cases instead of 1 % (N = 20,
+    ends that differ on 40 % of the examples, nine places); with the larger of both in at most 1.3 %, for N from 12 to
+    1,400, and almost as often as with s alone when there is a gap.
 
     Args:
         lam: Place, 0 to 1.

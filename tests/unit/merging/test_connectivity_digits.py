@@ -58,7 +58,7 @@ def train(
     weights = {name: tensor.clone().requires_grad_() for name, tensor in start.items()}
     optimiser = torch.optim.Adam(weights.values(), lr=rate)
     for _ in range(steps):
-        batch = digits.training[torch.randint(len(digits.training), (SEEDS, 64), generator=generator)]
+        batch = digits.training[torch.randint(len(digits.training), (SEEDS, 48), generator=generator)]
         logits = forward(weights, digits.images[batch])
         optimiser.zero_grad()
         (cross_entropy(logits.flatten(0, 1), digits.labels[batch].flatten()) * SEEDS).backward()
@@ -82,10 +82,10 @@ def digits() -> Digits:
 def runs(digits: Digits) -> dict[str, dict[str, torch.Tensor]]:
     """Two fine-tunings of one pretrained network, and one of another."""
     generator = torch.Generator().manual_seed(1)
-    shared = train(digits, initialise(generator), 300, 2e-3, generator)
-    other = train(digits, initialise(generator), 300, 2e-3, generator)
+    shared = train(digits, initialise(generator), 200, 3e-3, generator)
+    other = train(digits, initialise(generator), 200, 3e-3, generator)
     starts = {"first": shared, "second": shared, "stranger": other}
-    return {name: train(digits, start, 150, 1e-3, generator) for name, start in starts.items()}
+    return {name: train(digits, start, 80, 1e-3, generator) for name, start in starts.items()}
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

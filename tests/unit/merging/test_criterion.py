@@ -45,9 +45,9 @@ def test_where_the_ends_agree_the_test_is_mcnemars(triples: list[tuple[bool, boo
     lost = sum(first and not here for here, first, _ in same)
     assume(won + lost > 0)
     z = (won - lost) / math.sqrt(won + lost)  # the root of McNemar's statistic
-    point = compare(0.5, *vectors(same))
-    assert point.standard_error is None or point.standard_error <= math.sqrt(won + lost) / len(same) * 1.5
-    assert point.p_value >= min(stats.norm.cdf(z), 0.5) - 1e-12
+    shrunk = z * math.sqrt(max(len(same) - 1, 0.5) / len(same))  # at most what dividing by N - 1 instead of N does
+    low, high = sorted((stats.norm.cdf(z), stats.norm.cdf(shrunk)))
+    assert low - 1e-12 <= compare(0.5, *vectors(same)).p_value <= high + 1e-12
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0, 1))
@@ -55,6 +55,22 @@ def test_equal_models_have_no_gap_at_all_at_any_place(right: list[bool], lam: fl
     vector = torch.tensor(right)
     point = compare(lam, vector, vector, vector)
     assert (point.gap, point.standard_error or 0.0, point.p_value) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_a_path_exactly_on_the_chord_has_a_gap_of_exactly_zero(tenths: int) -> None:
+    first, last = torch.ones(10, dtype=torch.bool), torch.zeros(10, dtype=torch.bool)
+    assert compare(tenths / 10, torch.arange(10) >= tenths, first, last).gap == 0.0
+
+
+def test_the_wider_of_the_two_standard_errors_counts() -> None:
+    first, last = torch.ones(100, dtype=torch.bool), torch.zeros(100, dtype=torch.bool)
+    spread = compare(0.1, torch.arange(100) < 50, first, last)  # answers vary more than those of either end would
+    assert spread.standard_error == pytest.approx(0.5 / math.sqrt(99))
+    assert spread.p_value == pytest.approx(stats.norm.cdf(-0.4 / (0.5 / math.sqrt(99))))
+    steady = compare(0.5, last, first, last)  # every difference is -0.5
+    assert steady.standard_error == 0.0
+    assert steady.p_value == pytest.approx(stats.norm.cdf(-0.5 / (0.5 / math.sqrt(100))))
 
 
 @pytest.mark.parametrize("lam", [0.0, 1.0])
