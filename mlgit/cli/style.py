@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, TextIO
+from dataclasses import dataclass
+from typing import Literal, TextIO
 
 from mlgit.cli.text import clean, clean_block
 
@@ -19,14 +20,16 @@ _CODES: Mapping[Style, str] = {
 }
 
 
-class Styled(NamedTuple):  # no dataclass: that takes ten times as long to make, and every run pays for it
+@dataclass(frozen=True, slots=True)
+class Styled:
     """Text with a colour, for a terminal that shows colours."""
 
     text: object
     style: Style
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Column:
     """One column of a table; numbers stand right."""
 
     title: str
