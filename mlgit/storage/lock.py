@@ -22,6 +22,10 @@ EMPTY_GRACE_S = 60.0
 """A lock without content is broken after this time where the file system has no ``flock`` to tell its owner died."""
 
 
+_held_here: set[tuple[int, int]] = set()
+"""Locks this process holds, by device and inode; a file that names this process and is none of them was given up."""
+
+
 class FileLock:
     """Holds a lock file while its block runs.
 
@@ -63,10 +67,21 @@ class FileLock:
         return self
 
     def release(self) -> None:
-        """Remove the lock file, if it still is this lock's."""
-        if self._identity is not None and self._identity == _identity_at(self.path):
-            self.path.unlink(missing_ok=True)
-        self._identity = None
+        """Remove the lock file, if it still is this lock's.
+
+        Raises:
+            FileSystemError: The operating system refused; this process can take the lock again, others can when it
+                has ended.
+        """
+        identity, self._identity = self._identity, None
+        if identity is None:
+            return
+        _held_here.discard(identity)
+        try:
+            if identity == _identity_at(self.path):
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise file_system_error(error, "unlock", self.path) from error
 
     def __enter__(self) -> Self:
         return self.acquire()
@@ -86,8 +101,10 @@ class FileLock:
             return self._try_once(attempts - 1)
         try:
             self._identity = _identity(os.fstat(descriptor))
+            _held_here.add(self._identity)
             _flock(descriptor)  # a process that found the file empty may be about to break it
             if self._identity != _identity_at(self.path):
+                self.release()
                 return False
             os.write(descriptor, Owner.current().encode().encode())
         except BaseException:
@@ -131,7 +148,8 @@ def break_if_stale(path: Path) -> bool:
         if _identity(status) != _identity_at(path):
             return True
         content = os.read(descriptor, 4096).decode("utf-8", "replace")
-        if not _is_stale(content, exclusive=exclusive, age_s=time.time() - status.st_mtime):
+        abandoned = _is_own(content) and _identity(status) not in _held_here
+        if not abandoned and not _is_stale(content, exclusive=exclusive, age_s=time.time() - status.st_mtime):
             return False
         path.unlink(missing_ok=True)
         return True
@@ -144,6 +162,10 @@ def _is_stale(content: str, *, exclusive: bool, age_s: float) -> bool:
         return Owner.decode(content).is_dead
     except InvalidInputError:  # its owner died before it wrote its name
         return exclusive or age_s > EMPTY_GRACE_S
+
+
+def _is_own(content: str) -> bool:
+    return content == Owner.current().encode()
 
 
 def _flock(descriptor: int) -> bool:

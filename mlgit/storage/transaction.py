@@ -100,6 +100,7 @@ class Transaction:
         self._chunks = ChunkReader(self._copies)
         self._submitted = 0
         self._writer: PackWriter | None = None
+        self._broken: BaseException | None = None
 
     def __enter__(self) -> Self:
         self._folder.refresh()
@@ -188,6 +189,7 @@ class Transaction:
         return digest not in self._again and self._folder.contains(digest)
 
     def _put(self, incoming: _Incoming, parts: Iterable[Buffer], expected: ObjectId | None) -> bytes:
+        self._refuse_if_broken()
         if expected is not None and self._has(expected.digest):
             return expected.digest
         digest = None
@@ -203,8 +205,11 @@ class Transaction:
             if self._has(digest):
                 self._take_back(first)
                 return digest
-        except BaseException:
+        except Exception:
             self._take_back(first)
+            raise
+        except BaseException as error:
+            self._broken = error
             raise
         count = self._submitted - first
         self._objects[digest] = ObjectEntry(
@@ -224,7 +229,19 @@ class Transaction:
             self._write(self._tasks.submit(encode))
         return state.digest(), size
 
+    def _refuse_if_broken(self) -> None:
+        """Raise what broke the transaction, if its caller has caught it and goes on."""
+        if self._broken is not None:
+            raise self._broken
+
     def _write(self, results: Iterator[_Encoded]) -> None:
+        try:
+            self._append(results)
+        except BaseException as error:
+            self._broken = error  # chunks of objects that seemed written may be lost
+            raise
+
+    def _append(self, results: Iterator[_Encoded]) -> None:
         for encoded in results:
             if self._writer is None:
                 remove_stale(self._folder.root)
@@ -241,12 +258,15 @@ class Transaction:
 
     def _take_back(self, first: int) -> None:
         """Drop all chunks from number ``first`` on."""
+        if self._broken is not None:
+            return
         self._write(self._tasks.drain())
         if self._writer is not None:
             self._writer.truncate(first)
         self._submitted = first
 
     def _publish(self) -> None:
+        self._refuse_if_broken()
         self._write(self._tasks.drain())
         entries = list(self._objects.values())
         commits = [entry for entry in entries if entry.kind == "commit"]
