@@ -142,7 +142,7 @@ ROWS = [(name, row) for panel in frame.VERBS.values() for name, row in panel.ite
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=[name for name, _ in ROWS])
 def test_every_verb_loads_and_has_a_summary_that_fits_the_help(name: str, row: str) -> None:
     summary = (load(name, row).help or "").partition("\n")[0]
-    assert 5 < len(summary) <= 62
+    assert 5 < len(summary) <= 110  # two lines of the help
     assert summary[0].isupper()
     assert not summary.endswith(".")
 
