@@ -20,9 +20,17 @@ from typing import TYPE_CHECKING, Self
 
 from mlgit import repository as core
 from mlgit.objects import CommitId, JsonValue, Manifest, Stage
-from mlgit.porcelain import branch, clone as cloning, commit as committing, fsck as checking, init as creating
-from mlgit.porcelain import log as logging, restore as restoring, show as showing, status as comparing
-from mlgit.porcelain import switch as switching, tag as tagging
+from mlgit.porcelain import branch
+from mlgit.porcelain import clone as cloning
+from mlgit.porcelain import commit as committing
+from mlgit.porcelain import fsck as checking
+from mlgit.porcelain import init as creating
+from mlgit.porcelain import log as logging
+from mlgit.porcelain import restore as restoring
+from mlgit.porcelain import show as showing
+from mlgit.porcelain import status as comparing
+from mlgit.porcelain import switch as switching
+from mlgit.porcelain import tag as tagging
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.progress import Progress
 
@@ -194,9 +202,7 @@ class Repository(core.Repository):
         from mlgit.porcelain.open_model import DEFAULT_RUNTIME  # noqa: PLC0415 - imports torch
         from mlgit.porcelain.train import train  # noqa: PLC0415 - imports torch
 
-        return train(
-            self, task, start=start, options=options, runtime=runtime or DEFAULT_RUNTIME, progress=progress
-        )
+        return train(self, task, start=start, options=options, runtime=runtime or DEFAULT_RUNTIME, progress=progress)
 
     def merge(
         self,
@@ -224,9 +230,7 @@ class Repository(core.Repository):
 
         return diversity(self, revisions, task=task, split=split)
 
-    def evaluate(
-        self, *revisions: str, task: str, split: str = "validation", together: bool = False
-    ) -> EvaluateResult:
+    def evaluate(self, *revisions: str, task: str, split: str = "validation", together: bool = False) -> EvaluateResult:
         """Score commits on a task; see ``mlgit.porcelain.evaluate``."""
         from mlgit.porcelain.evaluate import evaluate  # noqa: PLC0415 - imports torch
 

@@ -40,7 +40,9 @@ def check_branch_name(name: str) -> None:
         InvalidInputError: git would refuse it, or it reads like an option or like HEAD.
     """
     if name.startswith("-") or name in ("HEAD", "@"):
-        raise InvalidInputError(f"'{name}' cannot name a branch or tag", kind="bad-ref-name", hint="choose another name")
+        raise InvalidInputError(
+            f"'{name}' cannot name a branch or tag", kind="bad-ref-name", hint="choose another name"
+        )
     check_ref_name(HEADS + name)
 
 
@@ -150,7 +152,9 @@ class Repository:
             if (directory / FOLDER / "format").exists():
                 where = "is already" if directory == root else f"lies inside '{directory}', which is already"
                 raise AlreadyExistsError(
-                    f"'{root}' {where} a repository", kind="repository-exists", hint="use it, or choose another directory"
+                    f"'{root}' {where} a repository",
+                    kind="repository-exists",
+                    hint="use it, or choose another directory",
                 )
         check_branch_name(branch)
         temporary = root / f"{FOLDER}.{secrets.token_hex(6)}.tmp"

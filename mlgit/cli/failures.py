@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgit import __version__
 from mlgit.cli.output import encode_json
 from mlgit.cli.signals import Terminated
 from mlgit.cli.style import labelled, tell
 from mlgit.cli.text import clean_block
 from mlgit.errors import FileSystemError, MlgitError
 from mlgit.fileio import file_system_error
+from mlgit.version import __version__
 
 INTERRUPTED = 130
 _STATUS = "what was finished before is kept; `mlgit status` shows where things stand"

@@ -13,12 +13,12 @@ from typing import Annotated, Any, cast
 import typer
 from typer.main import get_command
 
-from mlgit import __version__
 from mlgit.cli.commands import Command, CommandGroup
 from mlgit.cli.options import Directory
 from mlgit.cli.output import writing
 from mlgit.cli.verb import load
 from mlgit.errors import InvalidInputError, NotFoundError
+from mlgit.version import __version__
 
 PROGRAM = "mlgit"
 COMPLETION = f"_{PROGRAM.upper()}_COMPLETE"

@@ -11,12 +11,43 @@ READER_GONE = 141
 """Exit code of a program that died of SIGPIPE, as git does when ``git log | head`` has seen enough."""
 
 VERBS: Mapping[str, Mapping[str, str]] = {
-    "start a repository": {},
-    "look at the state and the history": {},
-    "grow, mark and tweak the history": {},
-    "train": {},
-    "merge and judge": {},
+    "start a repository": {
+        "init": "mlgit.cli.init:init",
+        "clone": "mlgit.cli.clone:clone",
+        "import": "mlgit.cli.import_:import_",
+        "demo": "mlgit.cli.demo:demo",
+    },
+    "look at the state and the history": {
+        "status": "mlgit.cli.status:status",
+        "log": "mlgit.cli.log:log",
+        "show": "mlgit.cli.show:show",
+        "diff": "mlgit.cli.diff:diff",
+        "ls-tree": "mlgit.cli.ls_tree:ls_tree",
+        "cat-file": "mlgit.cli.cat_file:cat_file",
+        "fsck": "mlgit.cli.fsck:fsck",
+    },
+    "grow, mark and tweak the history": {
+        "commit": "mlgit.cli.commit:commit",
+        "branch": "mlgit.cli.branch:branch",
+        "switch": "mlgit.cli.switch:switch",
+        "tag": "mlgit.cli.tag:tag",
+        "restore": "mlgit.cli.restore:restore",
+        "export": "mlgit.cli.export:export",
+    },
+    "train": {
+        "task": "mlgit.cli.task:task",
+        "probe": "mlgit.cli.probe:probe",
+        "train": "mlgit.cli.train:train",
+        "evaluate": "mlgit.cli.evaluate:evaluate",
+    },
+    "merge and judge": {
+        "merge": "mlgit.cli.merge:merge",
+        "lmc": "mlgit.cli.lmc:lmc",
+        "diversity": "mlgit.cli.diversity:diversity",
+        "certify": "mlgit.cli.certify:certify",
+    },
     "everything else": {
+        "config": "mlgit.cli.config:config",
         "help": "mlgit.cli.help:show_help",
         "version": "mlgit.cli.version:version",
     },

@@ -14,7 +14,7 @@ def version(context: Context, json: Json = False) -> None:
 
     With --verbose or --json also those of Python, the system and the packages that matter, for reports of bugs.
     """
-    from mlgit import __version__
+    from mlgit.version import __version__
 
     if context.output.level < 1 and not json:
         context.output.line("mlgit version ", __version__)

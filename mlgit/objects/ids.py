@@ -29,6 +29,11 @@ class ObjectId(str):
     kind: ClassVar[str] = "object"
 
     def __new__(cls, text: str) -> Self:
+        """Check ``text`` and return it as an id.
+
+        Raises:
+            InvalidInputError: Not 64 lower-case hexadecimal digits.
+        """
         if len(text) != LENGTH or not _DIGITS.issuperset(text):
             raise InvalidInputError(
                 f"'{text[:80]}' is not the id of a {cls.kind}: 64 hexadecimal digits are needed",

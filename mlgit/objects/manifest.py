@@ -81,7 +81,7 @@ def check_name(name: str, what: str) -> None:
     for character in name:
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
             raise InvalidInputError(
-                f"{what} {ascii(name[:80])} has the character U+{ord(character):04X} in its name",
+                f"{what} {name[:80]!a} has the character U+{ord(character):04X} in its name",
                 kind="bad-name",
                 hint="names may not hold control, line-breaking or invisible characters",
             )
@@ -91,7 +91,7 @@ def check_path(path: str) -> None:
     """Refuse a path that is not a plain relative one below the model directory.
 
     Raises:
-        InvalidInputError: Absolute, with ``..``, ``.`` or empty parts, ``\\``, inside ``.mlgit``, or a bad name.
+        InvalidInputError: Absolute, with ``..``, ``.`` or empty parts, a backslash, inside ``.mlgit``, or a bad name.
     """
     check_name(path, "file")
     parts = path.split("/")

@@ -93,7 +93,9 @@ def delete_branch(repository: Repository, name: str, *, force: bool = False, act
     others = [found for other, found in repository.branches().items() if other != name]
     if not force and not any(is_ancestor(repository.commit_of, branch.id, other) for other in others):
         raise CheckFailedError(
-            f"the commits of '{name}' are on no other branch", kind="not-merged", hint=f"`mlgit branch -D {name}` deletes it"
+            f"the commits of '{name}' are on no other branch",
+            kind="not-merged",
+            hint=f"`mlgit branch -D {name}` deletes it",
         )
     repository.refs.update(
         HEADS + name, None, expected=branch.id, who=actor.who(repository), when=actor.when(), reason="branch: deleted"
@@ -114,7 +116,9 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
     who, when = actor.who(repository), actor.when()
     if branch.current:
         repository.refs.set_head(HEADS + new, who=who, when=when, reason=f"branch: renamed {old} to {new}")
-    repository.refs.update(HEADS + old, None, expected=branch.id, who=who, when=when, reason=f"branch: renamed to {new}")
+    repository.refs.update(
+        HEADS + old, None, expected=branch.id, who=who, when=when, reason=f"branch: renamed to {new}"
+    )
     return Branch(new, created.id, created.commit, branch.current)
 
 

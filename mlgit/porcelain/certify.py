@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgit import __version__
 from mlgit.certification.definition import Certificate, check_data, read_certificate
 from mlgit.certification.judge import judge
 from mlgit.certification.result import build_result, result_ref
@@ -17,6 +16,7 @@ from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.tasks.split import TestSplit, ValidationSplit
 from mlgit.tasks.task import Task
+from mlgit.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

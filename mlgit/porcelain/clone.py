@@ -64,7 +64,9 @@ def clone(
     origin = Repository(source, user_settings=user_settings)
     place = Path(directory if directory is not None else Path.cwd() / origin.root.name).absolute()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise AlreadyExistsError(f"'{place}' exists and is not empty", kind="path-exists", hint="choose another directory")
+        raise AlreadyExistsError(
+            f"'{place}' exists and is not empty", kind="path-exists", hint="choose another directory"
+        )
     if place.is_relative_to(origin.root):
         raise InvalidInputError(f"'{place}' lies inside the repository it would copy", hint="choose a place outside")
     temporary = place.with_name(f".{place.name}.{secrets.token_hex(6)}.tmp")

@@ -84,7 +84,9 @@ def commit(
                     hint="put a `.safetensors` file here, or run `mlgit import SOURCE`",
                 )
             if not changes and run is None and not allow_empty:
-                raise CheckFailedError("nothing to commit: the working files are those of HEAD", kind="nothing-to-commit")
+                raise CheckFailedError(
+                    "nothing to commit: the working files are those of HEAD", kind="nothing-to-commit"
+                )
             record = Commit(
                 manifest=transaction.put_record(current.manifest),
                 parents=_parents(head.commit, run),

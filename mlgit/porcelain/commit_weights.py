@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 import torch
 
 from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef

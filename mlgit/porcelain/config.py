@@ -59,4 +59,6 @@ def settings_path(repository: Repository) -> Path:
 
 def _check_key(key: str) -> None:
     if not _KEY.fullmatch(key):
-        raise InvalidInputError(f"'{key[:80]}' is not a settings key", kind="bad-key", hint="write it as `section.name`")
+        raise InvalidInputError(
+            f"'{key[:80]}' is not a settings key", kind="bad-key", hint="write it as `section.name`"
+        )

@@ -43,7 +43,7 @@ TASKS: Mapping[str, Mapping[str, JsonValue]] = {
 PRETRAINING = HyperParameters(lr=1e-3, weight_decay=1e-4, steps=300, eval_every=50)
 AUXILIARY = HyperParameters(lr=5e-4, steps=150, eval_every=50)
 LR_SCALE = 20
-"""The paper's mild rates fit ResNet-50 and 5,000 steps; this network has 200 steps and takes rates 20 times as large."""
+"""The paper's mild rates fit ResNet-50 and 5,000 steps; this network has 200 steps and takes rates 20 times that."""
 
 CERTIFICATE_TEXT = f"""\
 # What a model for the shifted digits must reach; run it with
@@ -109,11 +109,16 @@ class DemoResult:
 Say = Callable[[str], None]
 
 
+def _unheard(text: str) -> None:
+    """Take a line that nobody wants."""
+    del text
+
+
 def demo(
     directory: Path,
     *,
-    say: Say = lambda text: None,
-    actor: Actor = ANYONE,
+    say: Say | None = None,
+    author: Callable[[Repository], Actor] | None = None,
     progress: Progress | None = None,
     user_settings: Path | None = None,
 ) -> DemoResult:
@@ -122,7 +127,7 @@ def demo(
     Args:
         directory: A new or empty directory; it stays, as a normal repository.
         say: Is told each step in a line, as the command a user would type.
-        actor: Who and when.
+        author: Says who acts in the new repository, and when.
         progress: Is told of steps.
         user_settings: The user's own settings file.
 
@@ -137,8 +142,10 @@ def demo(
         raise AlreadyExistsError(
             f"'{directory}' is not empty", kind="path-exists", hint="name a new directory: `mlgit demo DIR`"
         )
-    day = _Day(init(directory, user_settings=user_settings).repository, say, actor, progress or NoProgress())
-    say(f"mlgit init {directory}")
+    repository = init(directory, user_settings=user_settings).repository
+    actor = ANYONE if author is None else author(repository)
+    day = _Day(repository, say or _unheard, actor, progress or NoProgress())
+    day.say(f"mlgit init {directory}")
     with threads(1):
         day.define()
         day.pretrain()
@@ -231,9 +238,7 @@ class _Day:
         """Judge the greedy merge and bring it to main."""
         self.go("soup/greedy")
         self.say(f"mlgit certify soup/greedy --certificate {CERTIFICATE}")
-        return certify(
-            self.repository, "soup/greedy", self.repository.root / CERTIFICATE, actor=self.actor
-        ).result
+        return certify(self.repository, "soup/greedy", self.repository.root / CERTIFICATE, actor=self.actor).result
 
     def table(self, targets: list[str], uniform: str, greedy: str) -> tuple[DemoRow, ...]:
         """Evaluate on ID validation and, now that nothing is selected any more, on the test domain."""
@@ -277,6 +282,4 @@ class _Day:
 def target_hyper(number: int) -> HyperParameters:
     """Return the hyper-parameters of one target run: the paper's mild draws, with rates that fit this network."""
     drawn = draw("mild", number)
-    return drawn.with_overrides(
-        {"lr": drawn.lr * LR_SCALE, "steps": 200, "eval_every": 25, "freeze_steps": 40}
-    )
+    return drawn.with_overrides({"lr": drawn.lr * LR_SCALE, "steps": 200, "eval_every": 25, "freeze_steps": 40})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlgit.merging.diversity import Diversity, diversity as measure
+from mlgit.merging.diversity import Diversity
+from mlgit.merging.diversity import diversity as measure
 from mlgit.porcelain.evaluate import evaluate
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
 from mlgit.progress import Progress

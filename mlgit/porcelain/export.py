@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mlgit.objects import CommitId
 from mlgit.repository import Repository
-from mlgit.weights.export import Format, export as write
+from mlgit.weights.export import Format
+from mlgit.weights.export import export as write
 from mlgit.weights.stored import StoredWeights
 
 

@@ -194,18 +194,20 @@ def _from_files(repository: Repository, transaction: Transaction, source: Source
         files[item.path] = file
         for name, entry in found.items():
             if tensors.setdefault(name, entry) != entry:
-                raise InvalidInputError(f"tensor '{name}' stands in two files of '{source.location}'", kind="tensor-twice")
+                raise InvalidInputError(
+                    f"tensor '{name}' stands in two files of '{source.location}'", kind="tensor-twice"
+                )
     layout = replace(kept, tensors=tensors, files=tuple(files.values()))
     if source.loose is None:
         return layout
     loose = place_weights(repository, transaction, source.loose, replace(layout, tensors={}))
-    renamed = tuple(replace(file, path=source.loose_path) if isinstance(file, TensorFile) else file for file in loose.files)
+    renamed = tuple(
+        replace(file, path=source.loose_path) if isinstance(file, TensorFile) else file for file in loose.files
+    )
     return replace(loose, files=renamed)
 
 
-def _store_file(
-    transaction: Transaction, item: SourceFile
-) -> tuple[TensorFile | BlobFile, Mapping[str, TensorEntry]]:
+def _store_file(transaction: Transaction, item: SourceFile) -> tuple[TensorFile | BlobFile, Mapping[str, TensorEntry]]:
     with opened(item.location) as data:
         if item.header is None:
             return BlobFile(item.path, transaction.put_blob([data]), data.nbytes), {}

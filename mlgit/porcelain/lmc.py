@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlgit.errors import InvalidInputError
-from mlgit.merging.connectivity import FULL, GRIDS, lmc as measure
+from mlgit.merging.connectivity import FULL, GRIDS
+from mlgit.merging.connectivity import lmc as measure
 from mlgit.merging.criterion import Criterion
 from mlgit.merging.curve import Curve
 from mlgit.porcelain.actor import ANYONE, Actor

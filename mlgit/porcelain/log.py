@@ -34,7 +34,7 @@ class LogEntry:
         metrics = self.commit.metrics
         if not metrics:
             return None
-        name = "id_accuracy" if "id_accuracy" in metrics else sorted(metrics)[0]
+        name = "id_accuracy" if "id_accuracy" in metrics else min(metrics)
         return name, metrics[name]
 
 
@@ -76,7 +76,7 @@ def log(
     names = names_by_commit(repository.refs, repository.objects)
     if everything:
         starts += [commit_id for commit_id in names if commit_id not in starts]
-    order = Order.DATE if topological else Order.TIME
+    order = Order.TOPO if topological else Order.TIME
     found = walk(repository.commit_of, starts, order=order, limit=limit)
     return LogResult(
         tuple(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.score import Score
 from mlgit.merging.connectivity import GRIDS, broken_path_error, check_pairs
-from mlgit.merging.criterion import Criterion
+from mlgit.merging.criterion import Criterion, Definition
 from mlgit.merging.curve import Curve, overall
 from mlgit.merging.strategy import Merged, MergeStrategy, make_strategy
 from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
@@ -49,9 +50,22 @@ class MergeOptions:
     parameters: Mapping[str, JsonValue] | None = None
     statistics: str = "auto"
     lmc: str | None = None
-    criterion: Criterion = Criterion()
+    criterion: Criterion = field(default_factory=Criterion)
     force: bool = False
     trial: int = 0
+
+
+def criterion(tolerance: float | None = None, definition: str = "ratatouille") -> Criterion:
+    """Return when a path counts as connected.
+
+    Args:
+        tolerance: Accepted drop, 0 to 1; None: a paired test decides (``ratatouille``), or 0.02 (the others).
+        definition: ``ratatouille``, ``frankle-mean`` or ``frankle-worst``.
+
+    Raises:
+        InvalidInputError: Values out of range.
+    """
+    return Criterion(definition=cast("Definition", definition), tolerance=tolerance)  # checked by Criterion itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,5 +300,7 @@ def _notes(merged: Merged, pool: Pool) -> list[str]:
     notes = merged.record.get("notes", ())
     found = [str(note) for note in notes] if isinstance(notes, Sequence) and not isinstance(notes, str) else []
     if pool.recomputes:
-        return ["batch-norm statistics were measured anew on the task's training data, because those of the models differ"]
+        return [
+            "batch-norm statistics were measured anew on the task's training data, because those of the models differ"
+        ]
     return found

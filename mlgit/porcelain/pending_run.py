@@ -62,7 +62,9 @@ def load_run(repository: Repository) -> PendingRun | None:
         return PendingRun(
             stage=Stage(fields.text("stage")),
             task=None if task is None else TaskRef(task.text("name"), task.text("digest")),
-            parents=tuple(Parent(CommitId(item.text("id")), Role(item.text("role"))) for item in fields.items("parents")),
+            parents=tuple(
+                Parent(CommitId(item.text("id")), Role(item.text("role"))) for item in fields.items("parents")
+            ),
             made=fields.mapping("made"),
             metrics={name: metrics.number(name) for name in metrics.values},
             weights={name: TensorId(weights.text(name)) for name in weights.values},

@@ -134,7 +134,9 @@ def open_pool(
         own = {name: replacement[name] for name in replacement if name.startswith(head + ".")}
         weights = [_WithHead(each, own, head + ".") for each in weights]
     scores = [None if judge_any_split else _score(commit, opened, trial) for commit in commits]
-    candidates = tuple(Candidate(label, *found) for label, found in zip(ids, zip(weights, scores, strict=True), strict=True))
+    candidates = tuple(
+        Candidate(label, *found) for label, found in zip(ids, zip(weights, scores, strict=True), strict=True)
+    )
     if opened is None:
         return Pool(tuple(ids), manifests, candidates, head, source)
     anew = _statistics_differ(manifests) if recompute is None else recompute

@@ -64,7 +64,7 @@ def _matching(manifest: Manifest, paths: Sequence[str], source: str) -> set[str]
     wanted: set[str] = set()
     for path in paths:
         plain = posixpath.normpath(path)
-        found = {name for name in known if plain == "." or name == plain or name.startswith(plain + "/")}
+        found = {name for name in known if plain in {".", name} or name.startswith(plain + "/")}
         if not found:
             raise NotFoundError(
                 f"'{source}' holds no file '{path}'", kind="unknown-path", hint=did_you_mean(plain, known)

@@ -55,4 +55,3 @@ def status(repository: Repository, *, progress: Progress | None = None) -> Statu
         skipped=current.skipped,
         run=run if run is not None and run.left(current.manifest) else None,
     )
-

@@ -55,10 +55,14 @@ def create_tag(
     commit_id = repository.resolve(revision)
     if repository.refs.read(TAGS + name) is not None:
         raise AlreadyExistsError(
-            f"a tag '{name}' exists", kind="tag-exists", hint=f"tags never move; delete it first with `mlgit tag -d {name}`"
+            f"a tag '{name}' exists",
+            kind="tag-exists",
+            hint=f"tags never move; delete it first with `mlgit tag -d {name}`",
         )
     if message is not None and not message.strip():
-        raise InvalidInputError("the message of a tag is empty", kind="no-message", hint="leave out `-m` for a plain tag")
+        raise InvalidInputError(
+            "the message of a tag is empty", kind="no-message", hint="leave out `-m` for a plain tag"
+        )
     who, when = actor.who(repository), actor.when()
     value: CommitId | TagId = commit_id
     tag = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mlgit.errors import ConflictError, InvalidInputError
-from mlgit.history.lineage import trained_on, weight_ancestors
+from mlgit.history.lineage import weight_ancestors
 from mlgit.models.device import resolve_device
 from mlgit.models.network import Network
 from mlgit.objects import CommitId, Manifest, Parent, Role, Stage, TaskRef
@@ -38,11 +39,31 @@ class TrainOptions:
             ``auxiliary`` for one without.
     """
 
-    hyper: HyperParameters = HyperParameters()
+    hyper: HyperParameters = field(default_factory=HyperParameters)
     probe_hyper: HyperParameters = PROBE_HYPER
     seed: int = 0
     trial: int = 0
     stage: Stage | None = None
+
+
+def fitted_hyper(given: Mapping[str, float]) -> HyperParameters:
+    """Return hyper-parameters with the paper's defaults for what was not given.
+
+    In a run shorter than the paper's, at most a fifth of the steps are head-only and there are ten evaluations.
+
+    Args:
+        given: Field of ``HyperParameters`` -> value.
+
+    Raises:
+        InvalidInputError: A value out of range.
+    """
+    usual = HyperParameters()
+    steps = max(int(given.get("steps", usual.steps)), 1)
+    fitted = {
+        "freeze_steps": min(usual.freeze_steps, steps // 5),
+        "eval_every": min(usual.eval_every, max(1, steps // 10)),
+    }
+    return usual.with_overrides({**fitted, **given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +165,14 @@ def check_weights_committed(repository: Repository) -> None:
 
 
 def _check_leak(repository: Repository, task: Task, start: CommitId) -> None:
-    """Refuse a start whose ancestors trained on the same data under another definition: they may know the test domain."""
+    """Refuse a start whose ancestors trained on the same data as another task: they may know the test domain."""
     for ancestor, commit in weight_ancestors(repository.commit_of, start):
         if commit.task is None or commit.task.digest == task.digest or task.test_domain is None:
             continue
         if commit.stage is not Stage.MERGE and commit.made.get("data_digest") == task.data_digest:
             raise InvalidInputError(
-                f"'{start.short}' descends from {ancestor.short}, which trained on the data of task '{task.name}' as task "
-                f"'{commit.task.name}' and may have seen its test domain '{task.test_domain}'",
+                f"{start.short} descends from {ancestor.short}, which trained on the data of task '{task.name}' "
+                f"as task '{commit.task.name}' and may have seen its test domain '{task.test_domain}'",
                 kind="trained-on-test-domain",
                 hint="start from a commit that did not, such as the pretrained one",
             )

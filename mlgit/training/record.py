@@ -9,11 +9,11 @@ from importlib import metadata
 import numpy as np
 import torch
 
-from mlgit import __version__
 from mlgit.objects import JsonValue
 from mlgit.tasks.split import TrainingSplit, ValidationSplit
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.result import Measurement
+from mlgit.version import __version__
 
 
 def package_versions() -> dict[str, JsonValue]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from mlgit.objects.dtypes import BITS
+from mlgit.objects.ids import TensorId
 from mlgit.objects.manifest import Manifest, TensorEntry
-from mlgit.storage.objects import ObjectDatabase
 from mlgit.weights.decoding import Bytes, Numbers, Reals, differing, native
 
 CHUNK = 3 * 2**18
@@ -45,7 +45,14 @@ class TensorDifference:
     largest_change: float | None = None
 
 
-def compare(objects: ObjectDatabase, a: Manifest, b: Manifest) -> Iterator[TensorDifference]:
+class TensorSource(Protocol):
+    """Where tensors are read from; an object database is one."""
+
+    def stream(self, object_id: TensorId, /) -> Iterator[bytes | memoryview]:
+        """Yield a tensor's bytes in parts of any size."""
+
+
+def compare(objects: TensorSource, a: Manifest, b: Manifest) -> Iterator[TensorDifference]:
     """Compare two models name by name.
 
     Tensors with equal ids are not read. Elements with equal bits count as unchanged, NaN too.
@@ -74,7 +81,7 @@ def compare(objects: ObjectDatabase, a: Manifest, b: Manifest) -> Iterator[Tenso
             yield _changed(objects, name, first, second)
 
 
-def _changed(objects: ObjectDatabase, name: str, a: TensorEntry, b: TensorEntry) -> TensorDifference:
+def _changed(objects: TensorSource, name: str, a: TensorEntry, b: TensorEntry) -> TensorDifference:
     size = CHUNK * BITS[a.dtype] // 8
     sums = _Sums()
     for left, right in zip(_blocks(objects.stream(a.id), size), _blocks(objects.stream(b.id), size), strict=True):

@@ -114,31 +114,20 @@ def _check_way(root: Path, path: str) -> None:
     place = root / path
     for parent in reversed(place.relative_to(root).parents[:-1]):
         if (root / parent).is_symlink() or (root / parent).is_file():
-            raise ConflictError(f"'{root / parent}' is in the way of '{path}'", kind="path-in-the-way", hint="move it away")
+            raise ConflictError(
+                f"'{root / parent}' is in the way of '{path}'", kind="path-in-the-way", hint="move it away"
+            )
     if place.is_dir() and not place.is_symlink():
-        raise ConflictError(f"the directory '{place}' is in the way of a file", kind="path-in-the-way", hint="move it away")
+        raise ConflictError(
+            f"the directory '{place}' is in the way of a file", kind="path-in-the-way", hint="move it away"
+        )
 
 
-def _swap(
-    moves: list[tuple[Path, Path]], removals: list[Path], staging: Path, then: Callable[[], None] | None
-) -> None:
+def _swap(moves: list[tuple[Path, Path]], removals: list[Path], staging: Path, then: Callable[[], None] | None) -> None:
     """Rename new files into place and old ones away; undo it all when one step fails."""
     done: list[tuple[Path, Path]] = []  # (where it is now, where it was)
-
-    def move(source: Path, destination: Path) -> None:
-        done.append((destination, source))  # before the rename: an interrupt may arrive between the two
-        source.rename(destination)
-
     try:
-        for number, place in enumerate([*removals, *(destination for _, destination in moves)]):
-            if place.is_symlink() or place.exists():
-                move(place, staging / f"old-{number}")
-        for source, destination in moves:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            move(source, destination)
-        for directory in {destination.parent for _, destination in moves} | {place.parent for place in removals}:
-            if directory.is_dir():
-                sync_directory(directory)
+        _move_all(moves, removals, staging, done)
         if then is not None:
             then()
     except BaseException as error:
@@ -148,6 +137,26 @@ def _swap(
         if isinstance(error, OSError):
             raise file_system_error(error, "move files into", staging.parent.parent) from error
         raise
+
+
+def _move_all(
+    moves: list[tuple[Path, Path]], removals: list[Path], staging: Path, done: list[tuple[Path, Path]]
+) -> None:
+    """Do the renames, writing each into ``done`` before it is made: an interrupt may arrive between the two."""
+
+    def move(source: Path, destination: Path) -> None:
+        done.append((destination, source))
+        source.rename(destination)
+
+    for number, place in enumerate([*removals, *(destination for _, destination in moves)]):
+        if place.is_symlink() or place.exists():
+            move(place, staging / f"old-{number}")
+    for source, destination in moves:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        move(source, destination)
+    for directory in {place.parent for place in [*removals, *(destination for _, destination in moves)]}:
+        if directory.is_dir():
+            sync_directory(directory)
 
 
 def remove_empty_directories(root: Path, removed: Iterable[str]) -> None:

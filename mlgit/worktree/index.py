@@ -1,4 +1,4 @@
-"""The index: what the tracked files looked like when they last equalled a manifest, so that clean files are not read."""
+"""The index: how the tracked files looked when they last equalled a manifest, so that clean ones are not read."""
 
 from __future__ import annotations
 

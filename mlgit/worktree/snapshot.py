@@ -200,4 +200,3 @@ def opened(path: Path) -> Iterator[memoryview]:
             return
         # Not closed here: slices of the view may live on in other threads; the mapping goes with the last of them.
         yield memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-

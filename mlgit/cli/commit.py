@@ -1,0 +1,129 @@
+"""``mlgit commit``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlgit.cli.context import Context
+from mlgit.cli.output import Styled
+from mlgit.cli.training_options import (
+    BatchSize,
+    Device,
+    Dropout,
+    EvalEvery,
+    FreezeSteps,
+    LearningRate,
+    OptionalTask,
+    Seed,
+    StageOption,
+    Steps,
+    Trial,
+    TrustCode,
+    WeightDecay,
+    parse_stage,
+    runtime,
+    train_options,
+)
+from mlgit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mlgit.porcelain.commit import CommitResult
+    from mlgit.porcelain.open_model import Runtime
+    from mlgit.porcelain.train import TrainOptions
+    from mlgit.repository import Repository
+
+
+def commit(
+    context: Context,
+    *,
+    message: Annotated[str, typer.Option("-m", "--message", help="Why; the first line is the subject.")] = "",
+    task: OptionalTask = None,
+    train: Annotated[bool, typer.Option("--train", help="Fine-tune on --task first.")] = False,
+    start: Annotated[str, typer.Option("--from", help="With --train: revision to start from.", metavar="REV")] = "HEAD",
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit although nothing changed.")] = False,
+    lr: LearningRate = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    dropout: Dropout = None,
+    weight_decay: WeightDecay = None,
+    eval_every: EvalEvery = None,
+    freeze_steps: FreezeSteps = None,
+    seed: Seed = 0,
+    trial: Trial = 0,
+    stage: StageOption = None,
+    device: Device = "auto",
+    trust_code: TrustCode = False,
+) -> None:
+    """Record the working files on the current branch.
+
+    A run that `mlgit train` left is recorded with them: hyper-parameters, seed, metrics, data digest, packages, device
+    and duration. With --task T the commit must record a run on T; with --train as well, training comes first.
+    """
+    from mlgit.porcelain.commit import commit as record
+
+    repository = context.repository()
+    if not train:
+        result = record(
+            repository,
+            message,
+            task=task,
+            stage=parse_stage(stage),
+            allow_empty=allow_empty,
+            actor=context.actor(repository),
+            progress=context.progress,
+        )
+        print_commit(context, result)
+        return
+    if task is None:
+        raise InvalidInputError("`--train` needs a task", kind="usage", hint="name it with `--task`")
+    options = train_options(
+        context,
+        lr=lr,
+        steps=steps,
+        batch_size=batch_size,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        eval_every=eval_every,
+        freeze_steps=freeze_steps,
+        seed=seed,
+        trial=trial,
+        stage=stage,
+    )
+    text = message or f"fine-tune on {task}"
+    print_commit(
+        context, train_and_commit(context, repository, task, text, options, runtime(device, trust_code), start)
+    )
+
+
+def train_and_commit(
+    context: Context,
+    repository: Repository,
+    task: str,
+    message: str,
+    options: TrainOptions,
+    how: Runtime,
+    start: str = "HEAD",
+) -> CommitResult:
+    """Fine-tune and commit in one step."""
+    from mlgit.porcelain.commit import commit as record
+    from mlgit.porcelain.train import train
+
+    actor = context.actor(repository)
+    train(repository, task, start=start, options=options, runtime=how, actor=actor, progress=context.progress)
+    return record(repository, message, task=task, actor=actor, progress=context.progress)
+
+
+def print_commit(context: Context, result: CommitResult) -> None:
+    """Say what was recorded."""
+    from mlgit.cli.views import change_line
+    from mlgit.repository import HEADS
+
+    output = context.output
+    branch = "detached HEAD" if result.branch is None else result.branch.removeprefix(HEADS)
+    output.line("[", Styled(branch, "ref"), " ", Styled(result.id.short, "id"), "] ", result.commit.subject)
+    for change in result.changes:
+        output.detail("  ", change_line(change))
+    for item in result.skipped:
+        output.note("not tracked: ", item.path, " (", item.reason, ")")

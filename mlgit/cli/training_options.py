@@ -1,0 +1,94 @@
+"""The options of every verb that trains, and how they become typed values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlgit.cli.context import Context
+from mlgit.errors import InvalidInputError, did_you_mean
+
+if TYPE_CHECKING:
+    from mlgit.objects import Stage
+    from mlgit.porcelain.open_model import Runtime
+    from mlgit.porcelain.train import TrainOptions
+
+Task = Annotated[str, typer.Option("--task", "-t", help="Name of the task; see `mlgit task list`.")]
+OptionalTask = Annotated[str | None, typer.Option("--task", "-t", help="Name of the task; see `mlgit task list`.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate of Adam, above 0. Default: 5e-5.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Number of updates. Default: 5001.")]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", help="Examples per training domain and step. Default: 32.")
+]
+Dropout = Annotated[float | None, typer.Option("--dropout", help="Share of features dropped, 0 to 1. Default: 0.")]
+WeightDecay = Annotated[float | None, typer.Option("--weight-decay", help="L2 penalty of Adam. Default: 0.")]
+EvalEvery = Annotated[int | None, typer.Option("--eval-every", help="Steps between evaluations. Default: 100.")]
+FreezeSteps = Annotated[
+    int | None,
+    typer.Option("--freeze-steps", help="Head-only steps at the start, from an auxiliary featurizer. Default: 200."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of data order, dropout and new classifiers.")]
+Trial = Annotated[int, typer.Option("--trial", help="Number of the data split into training and ID validation.")]
+StageOption = Annotated[
+    str | None,
+    typer.Option("--stage", help="pretrain, auxiliary or target. Default: target for a task with a test domain."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow `python:` factories and tasks to run code.")]
+
+
+def runtime(device: str, trust_code: bool) -> Runtime:
+    """Return how models are run."""
+    from mlgit.porcelain.open_model import Runtime
+
+    return Runtime(device=device, trust_code=trust_code)
+
+
+def train_options(
+    context: Context,
+    *,
+    lr: float | None,
+    steps: int | None,
+    batch_size: int | None,
+    dropout: float | None,
+    weight_decay: float | None,
+    eval_every: int | None,
+    freeze_steps: int | None,
+    seed: int,
+    trial: int,
+    stage: str | None,
+) -> TrainOptions:
+    """Return the options of a run; what was not given keeps its default, fitted to fewer steps.
+
+    Raises:
+        InvalidInputError: A value out of range, or an unknown stage.
+    """
+    from mlgit.porcelain.train import TrainOptions, fitted_hyper
+
+    given = {
+        "lr": lr,
+        "steps": steps,
+        "batch_per_domain": batch_size,
+        "dropout": dropout,
+        "weight_decay": weight_decay,
+        "eval_every": eval_every,
+        "freeze_steps": freeze_steps,
+    }
+    hyper = fitted_hyper({name: value for name, value in given.items() if value is not None})
+    context.output.detail("hyper-parameters: ", ", ".join(f"{key} {value}" for key, value in hyper.to_json().items()))
+    return TrainOptions(hyper=hyper, seed=seed, trial=trial, stage=parse_stage(stage))
+
+
+def parse_stage(text: str | None) -> Stage | None:
+    """Return a stage by name.
+
+    Raises:
+        InvalidInputError: No such stage.
+    """
+    from mlgit.objects import Stage
+
+    known = [stage.value for stage in Stage]
+    if text is not None and text not in known:
+        raise InvalidInputError(f"no stage is named '{text}'", kind="unknown-stage", hint=did_you_mean(text, known))
+    return None if text is None else Stage(text)
