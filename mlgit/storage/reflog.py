@@ -132,12 +132,12 @@ def read(path: Path, current: ObjectId | None) -> list[ReflogEntry]:
 
 def _without_unmade(entries: Sequence[ReflogEntry], current: ObjectId | None) -> list[ReflogEntry]:
     kept: list[ReflogEntry] = []
-    following = current
+    following = write_value(current)
     for entry in reversed(entries):
-        if entry.new != following and entry.old == following:
+        if write_value(entry.new) != following and write_value(entry.old) == following:
             continue
         kept.append(entry)
-        following = entry.old
+        following = write_value(entry.old)
     return kept[::-1]
 
 

@@ -26,7 +26,7 @@ from mlgit.objects.ids import ID_TYPES
 from mlgit.storage import reflog
 from mlgit.storage.directories import files_below, make_directories, remove_empty
 from mlgit.storage.lock import FileLock, break_if_stale
-from mlgit.storage.reflog import ReflogEntry
+from mlgit.storage.reflog import ReflogEntry, write_value
 from mlgit.storage.refnames import check_ref_name
 
 HEAD = "HEAD"
@@ -137,7 +137,7 @@ class RefStore:
         self._check_room(name)
         with self._holding(name):
             current = self._read(name)
-            if current != expected:
+            if write_value(current) != write_value(expected):  # equal digits of another kind are another value
                 raise _moved(name, expected, current)
             if new is not None:
                 self._make_room(name)

@@ -60,6 +60,18 @@ def run_python() -> Callable[..., subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
+def exit_status(run_python: Callable[..., subprocess.Popen[bytes]]) -> Callable[..., int]:
+    """Run a script with arguments to its end and return its exit status."""
+
+    def run(script: str, *arguments: object) -> int:
+        with run_python(script, *arguments) as process:
+            process.communicate(timeout=60)
+            return process.returncode
+
+    return run
+
+
+@pytest.fixture
 def fast_path(tmp_path: Path) -> Iterator[Path]:
     """Return a folder in memory where there is one, for tests that sync hundreds of times."""
     memory = Path("/dev/shm")  # noqa: S108 - a random name below it is made

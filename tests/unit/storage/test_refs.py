@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlgit.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    CorruptObjectError,
+    FileSystemError,
+    InvalidInputError,
+    NotFoundError,
+)
+from mlgit.objects import CertificateId, CommitId, Identity, ObjectId, TagId, Timestamp
+from mlgit.storage import Head, ReflogEntry, RefStore
+from mlgit.storage import refs as refs_module
+
+A, B, C = (CommitId(digit * 64) for digit in "abc")
+MAIN = "refs/heads/main"
+Signed = dict[str, Any]
+Start = Callable[..., Any]
+
+
+def test_a_new_store_is_on_a_branch_that_does_not_exist(refs: RefStore) -> None:
+    assert refs.head() == Head(MAIN, None)
+    assert list(refs.names()) == []
+    assert refs.read(MAIN) is None
+    assert refs.reflog(MAIN) == refs.reflog("HEAD") == []
+
+
+@pytest.mark.parametrize("value", [A, TagId("1" * 64), CertificateId("2" * 64)])
+def test_a_value_comes_back_with_its_type(refs: RefStore, signed: Signed, value: ObjectId) -> None:
+    refs.update("refs/tags/v1", value, expected=None, reason="tag", **signed)
+    found = RefStore(refs.root).read("refs/tags/v1")
+    assert (found, type(found)) == (value, type(value))
+    assert (refs.root / "refs/tags/v1").read_text() == f"{value.kind} {value}\n"
+
+
+@pytest.mark.parametrize(("current", "expected"), [(None, A), (A, None), (A, B)])
+def test_a_ref_that_is_not_where_it_was_expected_stays(
+    refs: RefStore, signed: Signed, current: CommitId | None, expected: CommitId | None
+) -> None:
+    if current:
+        refs.update(MAIN, current, expected=None, reason="commit", **signed)
+    before = refs.reflog(MAIN)
+    for new in (C, None):
+        with pytest.raises(ConflictError, match="was expected") as caught:
+            refs.update(MAIN, new, expected=expected, reason="commit", **signed)
+        assert caught.value.kind == "ref-moved"
+    assert refs.read(MAIN) == current
+    assert refs.reflog(MAIN) == before
+
+
+def test_equal_digits_of_another_kind_are_another_value(refs: RefStore, signed: Signed) -> None:
+    refs.update("refs/tags/a", TagId(A), expected=None, reason="tag", **signed)
+    with pytest.raises(ConflictError):
+        refs.update("refs/tags/a", B, expected=A, reason="tag", **signed)
+
+
+def test_names_are_listed_in_order_below_a_prefix(refs: RefStore, signed: Signed) -> None:
+    names = ["refs/heads/a", "refs/heads/b/c", "refs/heads/b/d", "refs/tags/a", "refs/remotes/origin/main"]
+    for name in reversed(names):
+        refs.update(name, A, expected=None, reason="branch", **signed)
+    (refs.root / "refs/heads/.a.0123.tmp").touch()
+    (refs.root / "refs/heads/z.lock").touch()
+    assert list(refs.names()) == sorted(names)
+    assert list(refs.names("refs/heads/")) == names[:3]
+    assert list(refs.names("refs/heads/b")) == names[1:3]
+    assert list(refs.names("refs/heads/b/")) == names[1:3]
+    assert list(refs.names("refs/nothing/")) == []
+    assert list(refs.names("../")) == list(refs.names("refs/../../")) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c"), ("a/b/c", "a")])
+def test_a_name_cannot_also_be_the_folder_of_another(refs: RefStore, signed: Signed, first: str, second: str) -> None:
+    first, second = "refs/heads/" + first, "refs/heads/" + second
+    refs.update(first, A, expected=None, reason="branch", **signed)
+    with pytest.raises(AlreadyExistsError, match=f"'{second}' cannot be created: '{first}' exists") as caught:
+        refs.update(second, B, expected=None, reason="branch", **signed)
+    assert caught.value.kind == "ref-clash"
+    assert refs.reflog(second) == []
+    refs.update(first, None, expected=A, reason="delete", **signed)
+    refs.update(second, B, expected=None, reason="branch", **signed)
+    assert list(refs.names()) == [second]
+    assert [entry.new for entry in refs.reflog(first)] == [None, A]
+    assert [entry.new for entry in refs.reflog(second)] == [B]
+
+
+def test_what_a_killed_process_left_in_a_folder_does_not_keep_its_name_taken(
+    refs: RefStore, signed: Signed, exit_status: Start
+) -> None:
+    crash = (
+        "import os, sys; from pathlib import Path; from mlgit.storage import FileLock;"
+        "lock = FileLock(Path(sys.argv[1])).acquire(); Path(sys.argv[2]).touch(); os._exit(9)"
+    )
+    folder = refs.root / "refs/heads/a/b"
+    folder.mkdir(parents=True)
+    assert exit_status(crash, folder / "c.lock", folder / ".c.012345.tmp") == 9
+    refs.update("refs/heads/a", A, expected=None, reason="branch", **signed)
+    assert refs.read("refs/heads/a") == A
+
+
+def test_a_name_whose_folder_is_in_use_is_a_conflict(refs: RefStore, signed: Signed) -> None:
+    from mlgit.storage import FileLock
+
+    folder = refs.root / "refs/heads/a"
+    folder.mkdir(parents=True)
+    with FileLock(folder / "b.lock"), pytest.raises(ConflictError, match="is in use"):
+        refs.update("refs/heads/a", A, expected=None, reason="branch", **signed)
+    assert refs.reflog("refs/heads/a") == []
+
+
+def test_half_written_values_of_a_killed_process_are_cleaned_up(
+    refs: RefStore, signed: Signed, exit_status: Start
+) -> None:
+    refs.update(MAIN, A, expected=None, reason="commit", **signed)
+    crash = (
+        "import os, sys; from pathlib import Path; from mlgit.storage import FileLock;"
+        "lock = FileLock(Path(sys.argv[1])).acquire(); Path(sys.argv[2]).touch(); os._exit(9)"
+    )
+    folder = refs.root / "refs/heads"
+    assert exit_status(crash, folder / "main.lock", folder / ".main.012345.tmp") == 9
+    refs.update(MAIN, B, expected=A, reason="commit", **signed)
+    assert sorted(path.name for path in folder.iterdir()) == ["main"]
+
+
+def test_a_change_of_the_current_branch_is_in_the_log_of_head_too(refs: RefStore, signed: Signed) -> None:
+    refs.update(MAIN, A, expected=None, reason="commit (initial): one", **signed)
+    refs.update("refs/heads/side", B, expected=None, reason="branch", **signed)
+    refs.set_head("refs/heads/side", reason="switch: main to side", **signed)
+    refs.update("refs/heads/side", C, expected=B, reason="commit: two", **signed)
+    assert [(entry.old, entry.new, entry.reason) for entry in refs.reflog("HEAD")] == [
+        (B, C, "commit: two"),
+        (A, B, "switch: main to side"),
+        (None, A, "commit (initial): one"),
+    ]
+    assert [entry.new for entry in refs.reflog(MAIN)] == [A]
+    assert list(refs.reflog_names()) == ["HEAD", MAIN, "refs/heads/side"]
+
+
+def test_head_is_on_a_branch_or_detached(refs: RefStore, signed: Signed) -> None:
+    refs.update(MAIN, A, expected=None, reason="commit", **signed)
+    assert refs.head() == Head(MAIN, A)
+    refs.set_head(B, reason="switch: moving to b", **signed)
+    assert refs.head() == Head(None, B)
+    assert (refs.root / "HEAD").read_text() == f"commit {B}\n"
+    refs.update(MAIN, C, expected=A, reason="branch -f", **signed)
+    assert refs.head() == Head(None, B)
+    refs.set_head("refs/heads/new", reason="switch -c new", **signed)
+    assert refs.head() == Head("refs/heads/new", None)
+    assert [entry.new for entry in refs.reflog("HEAD")] == [None, B, A]
+
+
+@pytest.mark.parametrize("target", ["main", "refs/tags/v1", "refs/heads/a b", "HEAD", "a" * 64])
+def test_head_is_set_to_nothing_but_branches_and_commits(refs: RefStore, signed: Signed, target: str) -> None:
+    with pytest.raises(InvalidInputError):
+        refs.set_head(target, reason="switch", **signed)
+    assert refs.head() == Head(MAIN, None)
+
+
+@pytest.mark.parametrize("content", ["", "commit abc\n", "commit " + "a" * 64, "blob\n", "x" * 10_000, "\x1b[2J\n"])
+def test_a_damaged_ref_is_named_and_its_content_shown_safely(refs: RefStore, content: str) -> None:
+    for name in (MAIN, "HEAD"):
+        (refs.root / name).write_text(content)
+        with pytest.raises(CorruptObjectError, match=f"'{name}' holds") as caught:
+            refs.read(name) if name == MAIN else refs.head()
+        assert caught.value.kind == "corrupt-ref"
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) < 300
+
+
+def test_a_head_that_names_no_branch_is_damaged(refs: RefStore) -> None:
+    for content in ("ref: ../../etc/passwd\n", "ref: refs/tags/a\n", "ref: \n"):
+        (refs.root / "HEAD").write_text(content)
+        with pytest.raises(CorruptObjectError, match="'HEAD' holds"):
+            refs.head()
+
+
+def test_a_branch_at_something_else_than_a_commit_is_an_error_of_head(refs: RefStore, signed: Signed) -> None:
+    refs.update(MAIN, TagId(A), expected=None, reason="oops", **signed)
+    with pytest.raises(CorruptObjectError, match="points at a tag, not at a commit"):
+        refs.head()
+
+
+def test_without_head_there_is_no_repository(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        RefStore(tmp_path).head()
+    assert caught.value.kind == "not-a-repository"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_a_clear_error(refs: RefStore, signed: Signed) -> None:
+    (refs.root / "refs/heads").chmod(0o555)
+    with pytest.raises(FileSystemError):
+        refs.update(MAIN, A, expected=None, reason="commit", **signed)
+
+
+texts = st.text(st.characters(codec=None), max_size=30)
+
+
+@given(name=texts, email=texts, reason=texts, seconds=st.integers(-(2**40), 2**40), offset=st.integers(-1439, 1439))
+def test_a_line_of_the_log_comes_back_whatever_is_in_it(
+    name: str, email: str, reason: str, seconds: int, offset: int
+) -> None:
+    entry = ReflogEntry(A, TagId(B), Identity(name, email), Timestamp(seconds, offset), reason)
+    line = entry.encode().decode()
+    assert line.count("\n") == 1
+    assert line.count("\t") == 1
+    assert line[:-1].replace("\t", "").isprintable()
+    assert ReflogEntry.decode(line[:-1]) == entry
+
+
+@given(cut=st.integers(0, 10**6))
+def test_a_log_torn_in_its_last_line_is_read_up_to_there_and_goes_on(fast_path: Path, cut: int) -> None:
+    root = Path(tempfile.mkdtemp(dir=fast_path))
+    refs = RefStore.create(root)
+    signed: Signed = {"who": Identity("Ada", "ada@example.org"), "when": Timestamp(0)}
+    refs.update(MAIN, A, expected=None, reason="one", **signed)
+    log = root / "logs/refs/heads/main..log"
+    first = log.read_bytes()
+    refs.update(MAIN, B, expected=A, reason="two", **signed)
+    second = log.read_bytes()[len(first) :]
+    log.write_bytes(first + second[: cut % len(second)])
+    assert [entry.reason for entry in refs.reflog(MAIN)][-1] == "one"
+    refs.update(MAIN, C, expected=B, reason="three", **signed)
+    reasons = [entry.reason for entry in refs.reflog(MAIN)]
+    assert reasons[0] == "three"
+    assert reasons[-1] == "one"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "rubbish", "- - 1 0 a <b>", f"x:{A} - 1 0 a <b>\tc", f"- commit:{A} 1 5000 a <b>\tc"]
+)
+def test_lines_that_are_none_are_left_out(line: str) -> None:
+    assert ReflogEntry.decode(line) is None
+
+
+def test_a_logged_change_that_was_never_made_is_left_out(
+    refs: RefStore, signed: Signed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs.update(MAIN, A, expected=None, reason="one", **signed)
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise FileSystemError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refs_module, "write_file", refuse)
+        with pytest.raises(FileSystemError):
+            refs.update(MAIN, B, expected=A, reason="never", **signed)
+    assert [entry.reason for entry in refs.reflog(MAIN)] == ["one"]
+    assert [entry.reason for entry in refs.reflog("HEAD")] == ["one"]
+    refs.update(MAIN, C, expected=A, reason="two", **signed)
+    assert [entry.reason for entry in refs.reflog(MAIN)] == ["two", "one"]
+
+
+INCREMENT = """
+import sys
+from pathlib import Path
+from mlgit.errors import ConflictError
+from mlgit.objects import CommitId, Identity, Timestamp
+from mlgit.storage import RefStore
+refs = RefStore(Path(sys.argv[1]), timeout_s=60)
+done = 0
+while done < int(sys.argv[2]):
+    seen = refs.read("refs/heads/main")
+    new = CommitId(f"{int(seen, 16) + 1:064x}")
+    try:
+        refs.update("refs/heads/main", new, expected=seen, who=Identity(sys.argv[3], ""), when=Timestamp(0), reason="+")
+    except ConflictError as error:
+        assert error.kind == "ref-moved", error
+    else:
+        done += 1
+"""
+
+
+def test_no_update_is_lost_when_many_processes_move_one_ref(fast_path: Path, run_python: Start) -> None:
+    refs = RefStore.create(fast_path)
+    zero = CommitId("0" * 64)
+    refs.update(MAIN, zero, expected=None, who=Identity("", ""), when=Timestamp(0), reason="zero")
+    processes = [run_python(INCREMENT, refs.root, 30, name) for name in "abcd"]
+    assert [process.communicate(timeout=100)[1] for process in processes] == [b""] * 4
+    assert refs.read(MAIN) == f"{120:064x}"
+    log = refs.reflog(MAIN)
+    assert [entry.new for entry in log] == [f"{count:064x}" for count in range(120, -1, -1)]
+    assert [sum(entry.who.name == name for entry in log) for name in "abcd"] == [30] * 4
+    assert len(refs.reflog("HEAD")) == 121
+    assert list(refs.root.rglob("*.lock")) == []
+
+
+CLASH = """
+import sys
+from pathlib import Path
+from mlgit.errors import AlreadyExistsError, ConflictError
+from mlgit.objects import CommitId, Identity, Timestamp
+from mlgit.storage import RefStore
+refs = RefStore(Path(sys.argv[1]), timeout_s=60)
+value = CommitId("a" * 64)
+for _ in range(60):
+    for expected, new in ((None, value), (value, None)):
+        try:
+            refs.update(sys.argv[2], new, expected=expected, who=Identity("", ""), when=Timestamp(0), reason="+")
+        except (AlreadyExistsError, ConflictError):
+            break
+"""
+
+
+def test_names_that_stand_in_each_others_way_may_be_fought_over_by_processes(
+    fast_path: Path, run_python: Start
+) -> None:
+    refs = RefStore.create(fast_path)
+    processes = [run_python(CLASH, refs.root, "refs/heads/" + name) for name in ("a", "a/b", "a/b/c", "a/d")]
+    assert [process.communicate(timeout=100)[1] for process in processes] == [b""] * 4
+    assert list(refs.names()) == []
+    for name in ("a/b/c", "a"):
+        refs.update("refs/heads/" + name, A, expected=None, who=Identity("", ""), when=Timestamp(0), reason="at last")
+        refs.update("refs/heads/" + name, None, expected=A, who=Identity("", ""), when=Timestamp(0), reason="gone")
