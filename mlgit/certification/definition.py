@@ -163,7 +163,7 @@ def check_data(certificate: Certificate, task: TaskRef) -> None:
             f"certificate '{certificate.name}' is about a task with digest {certificate.task_digest}, "
             f"but task '{task.name}' has {task.digest}",
             kind="different-data",
-            hint="use the issuer's files, kind of task and test domain; `mlgit task show` prints the digest",
+            hint="use the issuer's files, kind of task and test domain; `mlgit task show NAME --json` gives the digest",
         )
 
 
