@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from enum import Enum
@@ -83,6 +85,7 @@ def fail(context: Context, how: str, json: Json = False) -> int:
         "cpu-memory": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
         "bug": ValueError("something \x1b[2J odd"),
         "interrupt": KeyboardInterrupt(),
+        "abort": typer.Abort(),
     }
     if how == "deep":
         return fail(context, how, json)
@@ -102,6 +105,16 @@ def wait(context: Context, place: Path, json: Json = False) -> None:
         (place / "cleaning").touch()
         time.sleep(0.3)
         (place / "open").unlink()
+
+
+def fork(context: Context) -> None:
+    """Start a child as pools of workers do, terminate it, and print the signal it died of."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+    os.kill(child, signal.SIGTERM)
+    _, status = os.waitpid(child, 0)
+    context.output.line(os.WTERMSIG(status))
 
 
 def many(context: Context, json: Json = False) -> None:
@@ -173,7 +186,7 @@ thing = Group("Keep things", {"add": add, "list": list_things})
 VERBS = {
     "first panel": {"show": "program:show", "fail": "program:fail", "thing": "program:thing"},
     "empty panel": {},
-    "second panel": {name: f"program:{name}" for name in ("wait", "many", "data", "bars", "typed", "where")},
+    "second panel": {name: f"program:{name}" for name in ("wait", "many", "data", "bars", "typed", "where", "fork")},
 }
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ second panel:
   bars   Draw bars
   typed  Print the values of options of all types
   where  Print the context
+  fork   Start a child as pools of workers do, terminate it, and print the
+         signal it died of
 
   `mlgit VERB --help` explains a verb.
 """
@@ -290,6 +292,7 @@ MEMORY = "hint: close other programs, or use a machine or a device with more mem
         ("torch-memory", 16, "error: out of memory\n" + MEMORY),
         ("cpu-memory", 16, "error: out of memory\n" + MEMORY),
         ("interrupt", 130, "error: interrupted\n" + STATUS),
+        ("abort", 130, "error: interrupted\n" + STATUS),
         ("code", 5, ""),
     ],
 )  # fmt: skip
@@ -433,6 +436,11 @@ def test_a_signal_the_caller_ignores_stays_ignored(start: Callable, tmp_path: Pa
     process.terminate()
     process.communicate(timeout=30)
     assert process.returncode == 143
+
+
+def test_a_forked_child_dies_of_its_own_signals_silently(start: Callable) -> None:
+    out, err = start("fork").communicate(timeout=30)
+    assert (out, err) == (b"15\n", b"")
 
 
 def test_an_interrupt_as_json_is_a_document(start: Callable, tmp_path: Path) -> None:
