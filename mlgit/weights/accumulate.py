@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Self
 
+import numpy as np
 import torch
 
 from mlgit.errors import MlgitError
 from mlgit.weights.forms import TensorLike
+from mlgit.weights.parts import in_parts
 from mlgit.weights.rounding import narrow
 from mlgit.weights.stored import empty_tensor, in_a_row
 
-CHUNK = 2**17
-"""Elements that are converted at a time: one part of a large tensor fits into a processor's cache."""
-
+_COMPARED = 2**17  # words of eight bytes
 _TOLERANCE = 1e-9
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"})
@@ -118,34 +118,32 @@ class Accumulator:
             total = self._sum_of(self.first)
         if total is None:
             raise MlgitError("a sum of no tensors has no value")
-        result = empty_tensor(self.form.dtype, tuple(self.form.shape))
-        target = _flat(result)
-        for start in range(0, len(total), CHUNK):
-            part = slice(start, start + CHUNK)
-            target[part] = narrow(total[part] / divisor, target.dtype)
-        return result
+        return _rounded(total, divisor, self.form)
 
     def _sum_of(self, first: torch.Tensor) -> torch.Tensor:
         """Return the sum of as many copies of ``first`` as there are coefficients."""
         flat = _flat(first)
         total = torch.empty(len(flat), dtype=torch.float64)
-        for start in range(0, len(flat), CHUNK):
-            part = slice(start, start + CHUNK)
-            total[part] = _term(flat[part], self.coefficients[0])
+        in_parts(len(flat), lambda part: total[part].copy_(_term(flat[part], self.coefficients[0])))
         for coefficient in self.coefficients[1:]:
             _add(total, flat, coefficient)
         return total
 
 
 def _add(total: torch.Tensor, flat: torch.Tensor, coefficient: float) -> None:
-    for start in range(0, len(flat), CHUNK):
-        part = slice(start, start + CHUNK)
-        total[part].add_(_term(flat[part], coefficient))
+    in_parts(len(flat), lambda part: total[part].add_(_term(flat[part], coefficient)))
 
 
 def _term(part: torch.Tensor, coefficient: float) -> torch.Tensor:
     exact = part.to(torch.float64)
     return exact if coefficient == 1.0 else exact * coefficient
+
+
+def _rounded(total: torch.Tensor, divisor: float, form: TensorLike) -> torch.Tensor:
+    result = empty_tensor(form.dtype, tuple(form.shape))
+    target = _flat(result)
+    in_parts(len(total), lambda part: target[part].copy_(narrow(total[part] / divisor, target.dtype)))
+    return result
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
@@ -155,8 +153,11 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _same(first: torch.Tensor, other: torch.Tensor) -> bool:
-    left, right = (_flat(tensor).view(torch.uint8) for tensor in (first, other))
-    step = CHUNK * 8
-    return all(
-        torch.equal(left[start : start + step], right[start : start + step]) for start in range(0, len(left), step)
-    )
+    """Compare bit for bit, and stop at the first part that differs."""
+    left, right = (_flat(tensor).view(torch.uint8).numpy() for tensor in (first, other))
+    words = len(left) // 8 * 8
+    if not np.array_equal(left[words:], right[words:]):
+        return False
+    left, right = left[:words].view(np.uint64), right[:words].view(np.uint64)
+    parts = (slice(start, start + _COMPARED) for start in range(0, len(left), _COMPARED))
+    return all(np.array_equal(left[part], right[part]) for part in parts)

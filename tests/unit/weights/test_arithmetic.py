@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from mlgit.errors import IncompatibleWeightsError, InvalidInputError, MlgitError
 from mlgit.objects import Manifest
 from mlgit.storage.objects import ObjectDatabase
-from mlgit.weights.accumulate import CHUNK
-from mlgit.weights.arithmetic import RunningAverage, average, interpolate, mix
+from mlgit.weights import parts
+from mlgit.weights.arithmetic import RunningAverage, average, interpolate, lazy_average, mix
 from mlgit.weights.rounding import narrow
 from mlgit.weights.stored import StoredWeights, store, tensor_bytes
-from mlgit.weights.types import DTYPES, Weights
+from mlgit.weights.types import DTYPES, Weights, forms
 
 REAL = {
     torch.float64: np.float64,
@@ -140,17 +140,58 @@ def test_complex_numbers_are_averaged_part_by_part() -> None:
     assert np.array_equal(result.numpy(), expected.astype(np.complex64))
 
 
-def test_large_tensors_are_averaged_in_parts_on_any_number_of_threads() -> None:
+def test_large_tensors_are_averaged_in_parts_on_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    members = [{"w": torch.randn(3, CHUNK - 7).t()} for _ in range(3)]
-    one = average(members, [0.2, 0.3, 0.5]).weights["w"]
-    torch.set_num_threads(4)
-    try:
-        four = average(members, [0.2, 0.3, 0.5]).weights["w"]
-    finally:
-        torch.set_num_threads(1)
-    assert same_bits(one, four)
-    assert same_bits(one, expected_sum([member["w"] for member in members], [0.2, 0.3, 0.5]))
+    members = [{"w": torch.randn(3, 100_003).t()} for _ in range(3)]
+    expected = expected_sum([member["w"] for member in members], [0.2, 0.3, 0.5])
+    monkeypatch.setattr(parts, "_THREADED", 1)
+    for threads in (1, 2, 3, 16):
+        monkeypatch.setattr(parts, "thread_count", lambda threads=threads: threads)
+        assert same_bits(average(members, [0.2, 0.3, 0.5]).weights["w"], expected)
+
+
+@given(st.integers(0, 300), st.integers(1, 5), st.booleans())
+def test_parts_cover_everything_once(count: int, threads: int, threaded: bool) -> None:
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PART", 7)
+        patch.setattr(parts, "_THREADED", 0 if threaded else 10**9)
+        patch.setattr(parts, "thread_count", lambda: threads)
+        parts.in_parts(count, lambda part: seen.extend(range(part.start, part.stop)))
+    assert sorted(seen) == list(range(count))
+
+
+def test_an_error_in_a_part_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_THREADED", 0)
+    monkeypatch.setattr(parts, "thread_count", lambda: 2)
+    with pytest.raises(ZeroDivisionError):
+        parts.in_parts(10**6, lambda part: 1 / (part.start - parts.PART))
+
+
+@given(families(count=3), st.lists(st.floats(-2, 3).filter(bool), min_size=3, max_size=3))
+def test_a_lazy_average_has_the_bits_of_the_average(family: list[torch.Tensor], factors: list[float]) -> None:
+    members = [{"w": tensor, "n": torch.tensor(index)} for index, tensor in enumerate(family)]
+    lazy, full = lazy_average(members, factors), average(members, factors)
+    assert list(lazy) == list(full.weights) == ["n", "w"]
+    assert len(lazy) == 2
+    assert "w" in lazy
+    assert "x" not in lazy
+    assert all(same_bits(lazy[name], full.weights[name]) for name in lazy)
+    assert lazy.notes == full.notes
+    assert forms(lazy) == forms(full.weights)
+    lazy["n"].fill_(9)
+    assert lazy["n"].item() == 0
+
+
+def test_a_lazy_average_reads_a_tensor_when_it_is_asked_for(objects: ObjectDatabase) -> None:
+    members = [Counted({"a": torch.randn(4), "b": torch.randn(4), "n": torch.tensor(1)}) for _ in range(2)]
+    lazy = lazy_average(members, [0.5, 0.5])
+    assert [member.reads for member in members] == [1, 1]
+    assert torch.equal(lazy["a"], expected_mean([member.weights["a"] for member in members]))
+    assert [member.reads for member in members] == [2, 2]
+    with objects.transaction() as transaction:
+        entries = store(transaction, lazy)
+    assert torch.equal(StoredWeights(objects, Manifest(entries))["b"], lazy["b"])
 
 
 def test_the_members_are_left_alone_and_the_result_is_nobodys() -> None:

@@ -1,0 +1,86 @@
+"""The average of models that come one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlgit.errors import InvalidInputError, MlgitError
+from mlgit.weights.accumulate import Accumulator, Rule
+from mlgit.weights.compatibility import check_compatible
+from mlgit.weights.forms import TensorLike
+from mlgit.weights.sums import Average, Statistics, accumulators, add_to, check_equal, check_statistics, finish
+from mlgit.weights.types import Weights, forms
+
+
+class RunningAverage:
+    """The uniform average of models that come one by one, as in a greedy soup.
+
+    ``value()`` has the bits of ``average`` over the same models in the order in which they were added. To try a model
+    and then add it with one reading, load it into a dict first.
+
+    Args:
+        statistics: As in ``average``.
+    """
+
+    def __init__(self, *, statistics: Statistics = "require-equal") -> None:
+        check_statistics(statistics)
+        self._statistics = statistics
+        self._forms: Mapping[str, TensorLike] = {}
+        self._sums: dict[str, Accumulator] = {}
+        self._count = 0
+        self._complete = True
+
+    @property
+    def count(self) -> int:
+        """How many models were added."""
+        return self._count
+
+    def add(self, weights: Weights) -> None:
+        """Add a model.
+
+        Args:
+            weights: The same names, shapes and dtypes as the models before. Not changed, and not to be changed later:
+                tensors that are equal in all models are held, not copied.
+
+        Raises:
+            IncompatibleWeightsError: The model does not fit to those before; the average stays as it is. After
+                any other error the average cannot be used any more.
+        """
+        known = forms(weights)
+        sums = self._fitting(known)
+        equal = {name: add_to(total.fork(), weights, name) for name, total in sums.items() if total.rule is Rule.EQUAL}
+        check_equal(name for name, total in equal.items() if total.differs)
+        self._complete = False
+        for name, total in sums.items():
+            if name not in equal:
+                add_to(total, weights, name)
+        self._sums, self._forms, self._count, self._complete = sums | equal, known, self._count + 1, True
+
+    def mean_with(self, weights: Weights) -> Average:
+        """Return what ``value`` would return after ``add(weights)``, and add nothing.
+
+        Raises:
+            IncompatibleWeightsError: The model does not fit to those before.
+        """
+        sums = self._fitting(forms(weights))
+        return finish(sums, lambda name: add_to(sums[name].fork(), weights, name), self._count + 1)
+
+    def value(self) -> Average:
+        """Return the average of the models that were added.
+
+        Raises:
+            InvalidInputError: None was added.
+        """
+        if not self._count:
+            raise InvalidInputError("an average needs at least one model", kind="bad-coefficients")
+        sums = self._fitting(self._forms)
+        return finish(sums, sums.__getitem__, self._count)
+
+    def _fitting(self, known: Mapping[str, TensorLike]) -> dict[str, Accumulator]:
+        """Return the sums so far, if a model of this form fits to them."""
+        if not self._complete:
+            raise MlgitError("a running average cannot be used after an error while a model was added")
+        if not self._count:
+            return accumulators(known, self._statistics)
+        check_compatible({"the models before": self._forms, "the new model": known})
+        return self._sums
