@@ -182,13 +182,7 @@ class ObjectDatabase:
         """Return the ids that start with these hexadecimal digits, sorted; of one kind, if it is given."""
         if len(prefix) > LENGTH or not set(prefix) <= set(string.hexdigits.lower()):
             return []
-        start = bytes.fromhex(prefix.ljust(LENGTH, "0"))
-        found: dict[bytes, str] = {}
-        for pack in self._folder.packs():
-            for number in range(pack.lower_bound(start), pack.object_count):
-                if not pack.digest(number).hex().startswith(prefix):
-                    break
-                found[pack.digest(number)] = pack.kind(number)
+        found = self._folder.with_prefix(prefix)
         return [
             ID_TYPES[found[digest]].from_digest(digest) for digest in sorted(found) if kind in (None, found[digest])
         ]

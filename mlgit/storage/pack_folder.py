@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mlgit.errors import CorruptObjectError
+from mlgit.errors import CorruptObjectError, FileSystemError
 from mlgit.fileio import file_system_error
+from mlgit.storage import catalogue
+from mlgit.storage.catalogue import PREFIX, SUFFIX, Catalogue
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
 
-PREFIX, SUFFIX = "pack-", ".pack"
 HINT_DIGITS = 16
-_OPEN_PACKS = 128
+_PACK_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{32}}{re.escape(SUFFIX)}")
+_OPEN_PACKS = 256
+_UNCOVERED = 128
+"""How many packs may be outside the catalogue before it is written anew; fewer than stay open, so that looking
+through them needs no file to be opened twice."""
 
 
 def pack_name(main: bytes, index_digest: bytes) -> str:
@@ -29,15 +36,11 @@ def pack_name(main: bytes, index_digest: bytes) -> str:
     return f"{PREFIX}{main.hex()[:HINT_DIGITS]}{index_digest.hex()[:HINT_DIGITS]}{SUFFIX}"
 
 
-def _is_pack(name: str) -> bool:
-    return name.startswith(PREFIX) and name.endswith(SUFFIX)
-
-
 class PackFolder:
     """The packs in one folder, those of other processes included.
 
-    Packs never change. They come while others write, which a miss notices, and go when ``gc`` or ``repack`` ends,
-    which opening one notices. Safe for use by several threads.
+    Packs never change. They come while others write, which a miss notices, and go when they are collected, which
+    opening one notices. Safe for use by several threads.
 
     Args:
         root: The folder.
@@ -46,98 +49,121 @@ class PackFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.RLock()
-        self._names: dict[str, None] = {}
-        self._hints: dict[str, list[str]] = {}
+        self._names: list[str] = []
+        self._uncovered: list[str] = []
+        self._catalogue: Catalogue | None = None
+        self._catalogue_signature: tuple[int, int, int] | None = None
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._damaged: dict[str, CorruptObjectError] = {}
 
-    def refresh(self) -> list[str]:
-        """List the folder again and return the names that are new.
+    def refresh(self) -> None:
+        """List the folder again. Packs that were damaged are tried again: they may have been mended.
 
         Raises:
             FileSystemError: The operating system refused.
         """
         try:
             with os.scandir(self.root) as entries:
-                names = [name for entry in entries if _is_pack(name := entry.name)]
+                names = sorted(entry.name for entry in entries if _PACK_NAME.fullmatch(entry.name))
         except OSError as error:
             raise file_system_error(error, "read", self.root) from error
         with self._lock:
-            for name in (*set(self._names).difference(names), *self._damaged):
-                self._forget(name)  # a damaged one may have been mended meanwhile
-            new = sorted(set(names).difference(self._names))
-            for name in new:
-                self._names[name] = None
-                self._hints.setdefault(name[len(PREFIX) :][:HINT_DIGITS], []).append(name)
-        return new
+            self._names = names
+            self._damaged.clear()
+            for name in set(self._open).difference(names):
+                del self._open[name]
+            found = catalogue.signature(self.root)
+            if found != self._catalogue_signature:
+                self._catalogue = Catalogue.load(self.root / catalogue.NAME)
+                self._catalogue_signature = found
+            covered = self._catalogue.names if self._catalogue else ()
+            self._uncovered = sorted(set(names).difference(covered))
 
     def replaced(self, name: str) -> None:
         """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
         with self._lock:
-            if name in self._names:
-                self._forget(name)
+            self._open.pop(name, None)
+            self.refresh()
+            if len(self._uncovered) > _UNCOVERED:
+                self._write_catalogue()
+
+    def _write_catalogue(self) -> None:
+        packs = (pack for name in self._uncovered if (pack := self.open(name)) is not None)
+        old = self._catalogue or Catalogue(catalogue.build(()))
+        with suppress(FileSystemError):  # it only makes things faster
+            catalogue.write(self.root, old.extended(packs, set(self._names)))
             self.refresh()
 
-    def _forget(self, name: str) -> None:
-        if name in self._names:
-            del self._names[name]
-            self._hints[name[len(PREFIX) :][:HINT_DIGITS]].remove(name)
-        self._open.pop(name, None)
-        self._damaged.pop(name, None)
-
-    def find(self, digest: bytes, *, refresh: bool = True) -> Located | None:
-        """Return one place of an object, or None.
+    def find(self, digest: bytes) -> Located | None:
+        """Return one place of an object, or None, after looking for packs that other processes have added.
 
         Args:
             digest: The 32 bytes of its id.
-            refresh: On a miss, look for packs that other processes have added.
 
         Raises:
             CorruptObjectError: The entry found is damaged. A pack that cannot be opened at all is passed over.
+            FileSystemError: The operating system refused.
         """
         found = next(self.copies(digest), None)
-        if found is None and refresh:
-            found = next(self._search(self.refresh(), digest), None)
+        if found is None:
+            self.refresh()
+            found = next(self.copies(digest), None)
         return found
 
     def contains(self, digest: bytes) -> bool:
-        """Whether an undamaged entry of this object is in a pack that is known."""
+        """Whether an undamaged entry of this object is in a pack that is known; the folder is not listed again."""
         with suppress(CorruptObjectError):
-            return self.find(digest, refresh=False) is not None
+            return next(self.copies(digest), None) is not None
         return False
 
     def copies(self, digest: bytes) -> Iterator[Located]:
-        """Yield every place of an object that is known."""
-        with self._lock:
-            likely = list(self._hints.get(digest.hex()[:HINT_DIGITS], ()))
-            recent = list(reversed(self._open))
-            names = dict.fromkeys((*likely, *recent, *self._names))
-        yield from self._search(names, digest)
+        """Yield every place of an object that is known, the likely ones first.
 
-    def _search(self, names: Iterator[str] | list[str] | dict[str, None], digest: bytes) -> Iterator[Located]:
-        for name in names:
+        Raises:
+            CorruptObjectError, FileSystemError: As ``find``.
+        """
+        seen: set[str] = set()
+        for name in self._candidates(digest):
+            if name in seen:
+                continue
+            seen.add(name)
             pack = self.open(name)
             number = None if pack is None else pack.find(digest)
             if pack is not None and number is not None:
-                with self._lock:
-                    if name in self._open:
-                        self._open.move_to_end(name)
                 yield Located(pack, pack.entry(number))
+
+    def _candidates(self, digest: bytes) -> Iterator[str]:
+        """Yield the packs an object may be in: named after it, in the catalogue, used of late, not in the catalogue."""
+        start = PREFIX + digest.hex()[:HINT_DIGITS]
+        with self._lock:
+            names, uncovered, known = self._names, self._uncovered, self._catalogue
+        for place in range(bisect_left(names, start), len(names)):
+            if not names[place].startswith(start):
+                break
+            yield names[place]
+        if known is not None:
+            yield from known.find(digest)
+        with self._lock:
+            recent = set(self._open)
+        yield from (name for name in uncovered if name in recent)
+        yield from uncovered
 
     def open(self, name: str) -> Pack | None:
         """Return a pack by name, or None when it is gone or damaged."""
         with self._lock:
             pack = self._open.get(name)
-            if pack is not None or name in self._damaged:
+            if pack is not None:
+                self._open.move_to_end(name)
                 return pack
+            if name in self._damaged:
+                return None
             try:
-                pack = Pack(self.root / name)
+                pack = self._open[name] = Pack(self.root / name)
             except FileNotFoundError:
                 return None
             except CorruptObjectError as error:
                 self._damaged[name] = error
                 return None
-            self._open[name] = pack
             if len(self._open) > _OPEN_PACKS:
                 self._open.popitem(last=False)
             return pack
@@ -145,16 +171,38 @@ class PackFolder:
     def names(self) -> list[str]:
         """Return the names of all packs there are now, sorted."""
         self.refresh()
-        return sorted(self._names)
+        return self._names
 
     def packs(self) -> Iterator[Pack]:
         """Yield all packs that can be opened, by name."""
-        for name in self.names():
-            pack = self.open(name)
-            if pack is not None:
-                yield pack
+        return self._opened(self.names())
+
+    def _opened(self, names: Iterable[str]) -> Iterator[Pack]:
+        return (pack for name in names if (pack := self.open(name)) is not None)
+
+    def with_prefix(self, prefix: str) -> dict[bytes, str]:
+        """Return ids and kinds of all objects whose ids start with these hexadecimal digits, at most 64."""
+        self.refresh()
+        start = bytes.fromhex(prefix.ljust(64, "0"))
+        found: dict[bytes, str] = {}
+        if self._catalogue is not None:
+            for digest, name in self._catalogue.from_prefix(start):
+                if not digest.hex().startswith(prefix):
+                    break
+                found |= _kinds(self._opened([name]), digest, digest.hex())
+        return found | _kinds(self._opened(self._uncovered), start, prefix)
 
     def damaged(self) -> list[CorruptObjectError]:
-        """Return what is wrong with the packs that could not be opened so far."""
+        """Return what is wrong with the packs that could not be opened since the folder was listed."""
         with self._lock:
             return [self._damaged[name] for name in sorted(self._damaged)]
+
+
+def _kinds(packs: Iterable[Pack], start: bytes, prefix: str) -> dict[bytes, str]:
+    found: dict[bytes, str] = {}
+    for pack in packs:
+        for number in range(pack.lower_bound(start), pack.object_count):
+            if not pack.digest(number).hex().startswith(prefix):
+                break
+            found[pack.digest(number)] = pack.kind(number)
+    return found

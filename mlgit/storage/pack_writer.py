@@ -151,7 +151,7 @@ def remove_stale(root: Path) -> None:
     """Remove the temporary files that killed processes left in the folder of packs."""
     here = Owner.current()
     with suppress(OSError):
-        for path in root.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+        for path in root.glob(f"*{TEMPORARY_SUFFIX}"):  # of packs, and of the catalogue
             tag = path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
             alive = here.owns(tag)
             if alive is False or time.time() - path.stat().st_mtime > STALE_AFTER_S:
