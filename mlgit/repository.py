@@ -8,8 +8,8 @@ import secrets
 import shutil
 import socket
 import tomllib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -17,6 +17,7 @@ from typing import cast
 from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError
 from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
 from mlgit.history import revision
+from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId, Identity, JsonValue, Manifest, ManifestId, ObjectId, Timestamp
 from mlgit.storage.lock import FileLock
 from mlgit.storage.objects import ObjectDatabase
@@ -44,6 +45,23 @@ def check_branch_name(name: str) -> None:
             f"'{name}' cannot name a branch or tag", kind="bad-ref-name", hint="choose another name"
         )
     check_ref_name(HEADS + name)
+
+
+def check_outside(place: Path) -> None:
+    """Refuse a place for a new repository that is one or lies inside one.
+
+    Args:
+        place: Absolute, without links.
+
+    Raises:
+        AlreadyExistsError: The repository is named.
+    """
+    for directory in (place, *place.parents):
+        if (directory / FOLDER / "format").exists():
+            where = "is already" if directory == place else f"lies inside '{directory}', which is already"
+            raise AlreadyExistsError(
+                f"'{place}' {where} a repository", kind="repository-exists", hint="use it, or choose another directory"
+            )
 
 
 class Settings:
@@ -118,7 +136,7 @@ class Repository:
     """
 
     def __init__(self, root: Path, *, user_settings: Path | None = None) -> None:
-        self.root = Path(root).absolute()
+        self.root = Path(os.path.realpath(root))
         self.folder = self.root / FOLDER
         self.user_settings = user_settings
         try:
@@ -147,33 +165,19 @@ class Repository:
             AlreadyExistsError: ``root`` is a repository or lies inside one.
             FileSystemError: The operating system refused; nothing is left behind.
         """
-        root = Path(root).absolute()
-        for directory in (root, *root.parents):
-            if (directory / FOLDER / "format").exists():
-                where = "is already" if directory == root else f"lies inside '{directory}', which is already"
-                raise AlreadyExistsError(
-                    f"'{root}' {where} a repository",
-                    kind="repository-exists",
-                    hint="use it, or choose another directory",
-                )
+        root = Path(os.path.realpath(root))  # `..` and links followed: what lies above it counts
+        check_outside(root)
         check_branch_name(branch)
         temporary = root / f"{FOLDER}.{secrets.token_hex(6)}.tmp"
         try:
-            made = _make_directories(root)
-            try:
-                temporary.mkdir()
-                for name in ("objects", "refs/heads", "refs/tags", "logs"):
-                    (temporary / name).mkdir(parents=True)
-                write_file(temporary / "HEAD", f"ref: {HEADS}{branch}\n".encode())
-                write_file(temporary / "format", FORMAT)
-                temporary.rename(root / FOLDER)
-                sync_directory(root)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                for directory in made:
-                    with suppress(OSError):
-                        directory.rmdir()
-                raise
+            with new_directories(root), held_back():
+                try:
+                    _fill(temporary, branch)
+                    temporary.rename(root / FOLDER)
+                    sync_directory(root)
+                except BaseException:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    raise
         except OSError as error:
             raise file_system_error(error, "create a repository in", root) from error
         return cls(root, user_settings=user_settings)
@@ -185,7 +189,7 @@ class Repository:
         Raises:
             NotFoundError: There is none.
         """
-        start = Path(start).absolute()
+        start = Path(os.path.realpath(start))
         for directory in (start, *start.parents):
             if (directory / FOLDER / "format").exists():
                 return cls(directory, user_settings=user_settings)
@@ -219,7 +223,7 @@ class Repository:
     def identity(self) -> Identity:
         """Who commits: ``user.name`` and ``user.email``, or the account on this machine."""
         settings = self.settings
-        account = pwd.getpwuid(os.getuid()).pw_name
+        account = _account()
         return Identity(
             settings.text("user.name") or account, settings.text("user.email") or f"{account}@{socket.gethostname()}"
         )
@@ -283,8 +287,32 @@ class Repository:
         return {name: value for name, value in found if value is not None}
 
 
-def _make_directories(root: Path) -> list[Path]:
-    """Create ``root`` and its parents; return the new ones, innermost first."""
-    missing = [directory for directory in (root, *root.parents) if not directory.exists()]
-    root.mkdir(parents=True, exist_ok=True)
-    return missing
+def _account() -> str:
+    """Return the name of the account; a container may run as a number that has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user-{os.getuid()}"
+
+
+def _fill(folder: Path, branch: str) -> None:
+    """Create ``folder`` with what an empty repository holds."""
+    folder.mkdir()
+    for name in ("objects", "refs/heads", "refs/tags", "logs"):
+        (folder / name).mkdir(parents=True)
+    write_file(folder / "HEAD", f"ref: {HEADS}{branch}\n".encode())
+    write_file(folder / "format", FORMAT)
+
+
+@contextmanager
+def new_directories(path: Path) -> Iterator[None]:
+    """Create ``path`` and its parents; when the block fails, remove those again that were missing and are empty."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for directory in missing:
+            with suppress(OSError):
+                directory.rmdir()
+        raise

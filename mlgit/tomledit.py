@@ -56,7 +56,7 @@ def edited(data: bytes, keys: Sequence[str], value: JsonValue, source: str) -> b
         document = tomlkit.parse(data.decode("utf-8"))
         _change(document, keys, value)
         return tomlkit.dumps(document).encode("utf-8")
-    except (TOMLKitError, UnicodeDecodeError) as error:
+    except (TOMLKitError, UnicodeError) as error:
         raise InvalidInputError(f"'{source}' is not valid TOML: {error}", kind="bad-toml") from error
 
 

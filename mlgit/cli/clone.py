@@ -56,7 +56,7 @@ def clone(
 
     if train != (task is not None):
         raise InvalidInputError("`--train` and `--task` belong together", hint="give both, or neither", kind="usage")
-    place = context.directory / (directory if directory is not None else Path(source.absolute().name))
+    place = context.directory / (directory if directory is not None else (context.directory / source).resolve().name)
     made = copy(context.directory / source, place, user_settings=context.user_settings, progress=context.progress)
     context.output.note("cloned into ", str(made.repository.root), ", on branch ", made.branch)
     if task is None:

@@ -14,6 +14,10 @@ from mlgit.objects.encoding import Fields, JsonValue
 from mlgit.objects.ids import CommitId, ManifestId
 from mlgit.objects.record import Record
 
+_DAY = 86_400
+_EARLIEST = -62_135_596_800 + _DAY
+_LATEST = 253_402_300_799 - _DAY
+
 
 class Role(StrEnum):
     """What a parent gave to a commit."""
@@ -84,7 +88,7 @@ class Timestamp:
     """A moment and the clock it was read from.
 
     Attributes:
-        seconds: Since 1970-01-01T00:00:00Z.
+        seconds: Since 1970-01-01T00:00:00Z; in the years 1 to 9999 of every time zone.
         offset_minutes: East of Greenwich, -1440 to 1440, exclusive.
     """
 
@@ -94,6 +98,10 @@ class Timestamp:
     def __post_init__(self) -> None:
         if not -1440 < self.offset_minutes < 1440:
             raise InvalidInputError(f"{self.offset_minutes} minutes is not a time zone", kind="bad-time")
+        if not _EARLIEST <= self.seconds <= _LATEST:
+            raise InvalidInputError(
+                f"{self.seconds} seconds is not a moment between the years 1 and 9999", kind="bad-time"
+            )
 
     @classmethod
     def now(cls) -> Timestamp:

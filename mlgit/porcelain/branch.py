@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, CheckFailedError, ConflictError, NotFoundError, did_you_mean
 from mlgit.history.ancestry import is_ancestor
+from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
@@ -112,14 +113,25 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
         AlreadyExistsError: ``new`` is taken.
     """
     branch = _find(repository, old)
-    created = create_branch(repository, new, branch.id, actor=actor)
     who, when = actor.who(repository), actor.when()
-    if branch.current:
-        repository.refs.set_head(HEADS + new, who=who, when=when, reason=f"branch: renamed {old} to {new}")
-    repository.refs.update(
-        HEADS + old, None, expected=branch.id, who=who, when=when, reason=f"branch: renamed to {new}"
-    )
-    return Branch(new, created.id, created.commit, branch.current)
+
+    def point_head(name: str) -> None:
+        if branch.current:
+            repository.refs.set_head(HEADS + name, who=who, when=when, reason=f"branch: renamed {old} to {new}")
+
+    def delete(name: str, reason: str) -> None:
+        repository.refs.update(HEADS + name, None, expected=branch.id, who=who, when=when, reason=reason)
+
+    with held_back():
+        create_branch(repository, new, branch.id, actor=actor)
+        try:
+            point_head(new)
+            delete(old, f"branch: renamed to {new}")
+        except BaseException:
+            point_head(old)
+            delete(new, "branch: not renamed")
+            raise
+    return Branch(new, branch.id, branch.commit, branch.current)
 
 
 def _find(repository: Repository, name: str) -> Branch:

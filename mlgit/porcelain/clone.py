@@ -10,11 +10,23 @@ from pathlib import Path
 
 from mlgit.errors import AlreadyExistsError, CorruptObjectError, InvalidInputError
 from mlgit.fileio import file_system_error, sync_directory
-from mlgit.objects import CommitId
+from mlgit.interrupts import held_back
+from mlgit.objects import CommitId, ObjectId
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.config import settings_path
 from mlgit.progress import NoProgress, Progress
-from mlgit.repository import CERTIFICATES, DEFAULT_BRANCH, HEADS, PROBES, REMOTES, TAGS, Repository
+from mlgit.repository import (
+    CERTIFICATES,
+    DEFAULT_BRANCH,
+    FOLDER,
+    HEADS,
+    PROBES,
+    REMOTES,
+    TAGS,
+    Repository,
+    check_outside,
+    new_directories,
+)
 from mlgit.tomledit import set_value
 from mlgit.worktree.checkout import checkout, remember
 
@@ -62,34 +74,66 @@ def clone(
         FileSystemError: The operating system refused; nothing is left behind.
     """
     origin = Repository(source, user_settings=user_settings)
-    place = Path(directory if directory is not None else Path.cwd() / origin.root.name).absolute()
+    place = Path(os.path.realpath(directory if directory is not None else Path.cwd() / origin.root.name))
+    _check_place(origin, place)
+    branch = (origin.refs.head().branch or HEADS + DEFAULT_BRANCH).removeprefix(HEADS)
+    try:
+        with new_directories(place):
+            temporary = place / f".mlgit-clone-{secrets.token_hex(6)}.tmp"
+            try:
+                copy = Repository.create(temporary, branch=branch, user_settings=user_settings)
+                names = _names(origin, branch)  # before the packs: what is committed meanwhile is in neither
+                _copy_packs(origin, copy, progress or NoProgress())
+                for name, value in names.items():
+                    reason = f"clone: from {origin.root}"
+                    copy.refs.update(name, value, expected=None, who=actor.who(copy), when=actor.when(), reason=reason)
+                set_value(settings_path(copy), ["remote", "origin", "url"], str(origin.root))
+                _first_checkout(copy, progress)
+                _appear(temporary, place)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise file_system_error(error, "clone into", place) from error
+    opened = Repository(place, user_settings=user_settings)
+    return CloneResult(opened, origin.root, branch, opened.head)
+
+
+def _check_place(origin: Repository, place: Path) -> None:
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise AlreadyExistsError(
             f"'{place}' exists and is not empty", kind="path-exists", hint="choose another directory"
         )
     if place.is_relative_to(origin.root):
         raise InvalidInputError(f"'{place}' lies inside the repository it would copy", hint="choose a place outside")
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(6)}.tmp")
-    branch = (origin.refs.head().branch or HEADS + DEFAULT_BRANCH).removeprefix(HEADS)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        copy = Repository.create(temporary, branch=branch, user_settings=user_settings)
+    check_outside(place)
+
+
+def _names(origin: Repository, branch: str) -> dict[str, ObjectId]:
+    """Return the refs of the copy, by full name."""
+    renamed = {HEADS: f"{REMOTES}origin/", TAGS: TAGS, PROBES: PROBES, CERTIFICATES: CERTIFICATES}
+    found = {
+        destination + name: value
+        for prefix, destination in renamed.items()
+        for name, value in origin.named(prefix).items()
+    }
+    head = origin.head
+    return found if head is None else {**found, HEADS + branch: head}
+
+
+def _appear(temporary: Path, place: Path) -> None:
+    """Move everything up into ``place``, the repository itself last; all of it or nothing."""
+    done: list[str] = []
+    with held_back():
         try:
-            _copy_packs(origin, copy, progress or NoProgress())
-            _copy_refs(origin, copy, branch, actor)
-            set_value(settings_path(copy), ["remote", "origin", "url"], str(origin.root))
-            _first_checkout(copy, progress)
-            if place.exists():
-                place.rmdir()
-            temporary.rename(place)
+            for name in sorted((item.name for item in temporary.iterdir()), key=lambda name: name == FOLDER):
+                (temporary / name).rename(place / name)
+                done.append(name)
+            sync_directory(place)
             sync_directory(place.parent)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for name in done:
+                (place / name).rename(temporary / name)
             raise
-    except OSError as error:
-        raise file_system_error(error, "clone into", place) from error
-    opened = Repository(place, user_settings=user_settings)
-    return CloneResult(opened, origin.root, branch, opened.head)
 
 
 def _copy_packs(origin: Repository, copy: Repository, progress: Progress) -> None:
@@ -105,17 +149,6 @@ def _copy_packs(origin: Repository, copy: Repository, progress: Progress) -> Non
     sync_directory(copy.folder / "objects")
     for problem in copy.objects.check_packs():
         raise CorruptObjectError(f"'{origin.root}' is damaged: {problem}", hint="run `mlgit fsck` there")
-
-
-def _copy_refs(origin: Repository, copy: Repository, branch: str, actor: Actor) -> None:
-    who, when, reason = actor.who(copy), actor.when(), f"clone: from {origin.root}"
-    renamed = {HEADS: f"{REMOTES}origin/", TAGS: TAGS, PROBES: PROBES, CERTIFICATES: CERTIFICATES}
-    for prefix, destination in renamed.items():
-        for name, value in origin.named(prefix).items():
-            copy.refs.update(destination + name, value, expected=None, who=who, when=when, reason=reason)
-    head = origin.head
-    if head is not None:
-        copy.refs.update(HEADS + branch, head, expected=None, who=who, when=when, reason=reason)
 
 
 def _first_checkout(copy: Repository, progress: Progress | None) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlgit.errors import CheckFailedError, InvalidInputError
+from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage
-from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.pending_run import PendingRun, drop_run, load_run
 from mlgit.progress import Progress
 from mlgit.repository import Repository
@@ -70,6 +71,7 @@ def commit(
     """
     if not message.strip():
         raise InvalidInputError("a commit needs a message", kind="no-message", hint='give one with `-m "…"`')
+    check_text(message, "the message")
     with repository.lock():
         head = repository.refs.head()
         before = None if head.commit is None else repository.manifest_of(head.commit)
@@ -99,11 +101,12 @@ def commit(
                 message=message,
             )
             new = transaction.put_record(record)
-        repository.advance(
-            new, expected=head.commit, who=record.author, when=record.time, reason=f"commit: {record.subject}"
-        )
-        drop_run(repository)
-        write_index(repository, record.manifest, current.files)
+        with held_back():
+            repository.advance(
+                new, expected=head.commit, who=record.author, when=record.time, reason=f"commit: {record.subject}"
+            )
+            drop_run(repository)
+            write_index(repository, record.manifest, current.files)
     return CommitResult(new, record, head.branch, tuple(changes), current.skipped)
 
 

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.fileio import file_system_error
 from mlgit.objects import JsonValue
-from mlgit.repository import Repository, Settings
+from mlgit.porcelain.actor import check_text
+from mlgit.repository import Repository, Settings, new_directories
 from mlgit.tomledit import set_value
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_/-]+)+")
@@ -33,12 +35,16 @@ def set_setting(path: Path, key: str, value: str) -> None:
         value: Text, kept as text.
 
     Raises:
-        InvalidInputError: Not a dotted key of letters, digits, ``-`` and ``_``.
+        InvalidInputError: Not a dotted key of letters, digits, ``-`` and ``_``, or a value that is not Unicode.
         FileSystemError: The operating system refused; the file is as it was.
     """
     _check_key(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    set_value(path, key.split("."), value)
+    check_text(value, "the value")
+    try:
+        with new_directories(path.parent):
+            set_value(path, key.split("."), value)
+    except OSError as error:
+        raise file_system_error(error, "write", path) from error
 
 
 def unset_setting(path: Path, key: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from mlgit.errors import CorruptObjectError, NotFoundError
+from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
 from mlgit.objects import (
     BlobFile,
     CertificateId,
@@ -19,6 +19,7 @@ from mlgit.objects import (
 )
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
+from mlgit.storage.refs import HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,13 @@ def _follow_refs(search: _Search) -> list[Hurt]:
     """Walk from every name; return the names that are damaged themselves."""
     refs, hurt = search.repository.refs, []
     starts: list[ObjectId] = []
-    for name in refs.names():
+    for name in sorted({HEAD, *refs.names(), *refs.reflog_names()}):
         try:
-            found = refs.read(name)
+            found = refs.head().commit if name == HEAD else refs.read(name)
             starts += [found] if found is not None else []
             starts += [item for entry in refs.reflog(name) for item in (entry.old, entry.new) if item is not None]
-        except CorruptObjectError as error:
+        except (CorruptObjectError, InvalidInputError, NotFoundError) as error:
             hurt.append(Hurt(None, "ref", error.message))
-    try:
-        head = refs.head().commit
-        starts += [head] if head is not None else []
-    except CorruptObjectError as error:
-        hurt.append(Hurt(None, "ref", error.message))
     _follow(search, starts)
     return hurt
 

@@ -11,7 +11,7 @@ from mlgit.fileio import read_file
 from mlgit.models.factories import MODEL_FACTORIES, build
 from mlgit.models.network import Network
 from mlgit.objects import BlobFile, Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage, TensorEntry, TensorFile
-from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.model_layout import place_weights
 from mlgit.porcelain.switch import replace_working_files
 from mlgit.progress import Progress
@@ -89,6 +89,7 @@ def import_model(
         ConflictError: Uncommitted changes are in the way.
     """
     how = options or ImportOptions()
+    check_text(message or source, "the message" if message else "the source's name")
     is_factory = source.partition(":")[0] in MODEL_FACTORIES and not Path(source).exists()
     found = None if is_factory else read_source(Path(source))
     with repository.lock():
@@ -121,7 +122,8 @@ def import_model(
                 commit_id, expected=head, who=commit.author, when=commit.time, reason=f"import: {commit.subject}"
             )
 
-        replace_working_files(repository, commit_id, overwrite=(MODEL_FILE,), then=advance, progress=progress)
+        taken = () if found is not None and how.factory is None else (MODEL_FILE,)  # read from the working file
+        replace_working_files(repository, commit_id, overwrite=taken, then=advance, progress=progress)
     return ImportResult(commit_id, commit, len(manifest.tensors), () if found is None else found.skipped)
 
 

@@ -80,6 +80,9 @@ def load_run(repository: Repository) -> PendingRun | None:
 
 
 def drop_run(repository: Repository) -> None:
-    """Forget the run: it is committed, or its weights are gone."""
-    with suppress(FileNotFoundError):
+    """Forget the run: it is committed, or its weights are gone.
+
+    Where the file cannot be removed it stays: it describes weights that no later commit has.
+    """
+    with suppress(OSError):
         (repository.folder / FILE).unlink()

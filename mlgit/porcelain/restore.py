@@ -45,9 +45,10 @@ def restore(
         wanted = _matching(manifest, paths, source)
         target = committed_contents(repository, manifest)
         try:
-            working = working_contents(snapshot(repository, Hashing(), progress=progress))
+            current = snapshot(repository, Hashing(), progress=progress)
+            working, seen = working_contents(current), current.files
         except InvalidInputError:
-            working = {}  # a working file that cannot be read is just what should be overwritten
+            working, seen = {}, {}  # a working file that cannot be read is just what should be overwritten
         differing = [
             change.path for change in file_changes(target, working) if change.path in wanted and change.path in target
         ]
@@ -55,7 +56,12 @@ def restore(
         head = repository.head
         if head is not None and manifest == repository.manifest_of(head):
             clean = [path for path in target if path in wanted or working.get(path) == target[path]]
-            remember(repository, manifest, clean)
+            remember(
+                repository,
+                manifest,
+                clean,
+                seen={path: seen[path] for path in clean if path in seen and path not in differing},
+            )
     return RestoreResult(tuple(differing))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
-from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError
+from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, did_you_mean
+from mlgit.interrupts import held_back
 from mlgit.objects import CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.progress import Progress
@@ -62,30 +65,40 @@ def switch(
     """
     with repository.lock():
         plan = _plan(repository, name, create=create, start=start, detach=detach)
-        who, when = actor.who(repository), actor.when()
-
-        def move() -> None:
-            if plan.branch is None and plan.commit is not None:
-                repository.refs.set_head(plan.commit, who=who, when=when, reason=f"switch: to {name}")
-                return
-            if plan.branch is not None:
-                if plan.created and plan.commit is not None:
-                    reason = f"branch: created from {start or 'HEAD'}"
-                    repository.refs.update(plan.branch, plan.commit, expected=None, who=who, when=when, reason=reason)
-                repository.refs.set_head(plan.branch, who=who, when=when, reason=f"switch: to {name}")
-
+        move = partial(_move_head, repository, plan, actor)
+        kept: tuple[str, ...] = ()
         if plan.commit is None or plan.commit == repository.head:
-            move()
-            return SwitchResult(plan.branch, plan.commit, plan.created, ())
-        kept = replace_working_files(repository, plan.commit, then=move, progress=progress)
+            with held_back():
+                move()
+        else:
+            kept = replace_working_files(repository, plan.commit, then=move, progress=progress)
     return SwitchResult(plan.branch, plan.commit, plan.created, kept)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    name: str
     branch: str | None
     commit: CommitId | None
     created: bool
+    start: str = "HEAD"
+
+
+def _move_head(repository: Repository, plan: _Plan, actor: Actor) -> None:
+    """Create the branch if it is to be, and make it the current one; both or neither."""
+    who, when = actor.who(repository), actor.when()
+    target = plan.commit if plan.branch is None else plan.branch
+    if plan.created and plan.branch is not None and plan.commit is not None:
+        reason = f"branch: created from {plan.start}"
+        repository.refs.update(plan.branch, plan.commit, expected=None, who=who, when=when, reason=reason)
+    try:
+        if target is not None:
+            repository.refs.set_head(target, who=who, when=when, reason=f"switch: to {plan.name}")
+    except BaseException:
+        if plan.created and plan.branch is not None and plan.commit is not None:
+            reason = "branch: not created"
+            repository.refs.update(plan.branch, None, expected=plan.commit, who=who, when=when, reason=reason)
+        raise
 
 
 def _plan(repository: Repository, name: str, *, create: bool, start: str | None, detach: bool) -> _Plan:
@@ -94,22 +107,33 @@ def _plan(repository: Repository, name: str, *, create: bool, start: str | None,
     if start is not None and not create:
         raise InvalidInputError(f"a start '{start}' is only for a new branch", hint=f"`mlgit switch -c {name} {start}`")
     if detach:
-        return _Plan(None, repository.resolve(name), created=False)
+        return _Plan(name, None, repository.resolve(name), created=False)
     full = HEADS + name
     if create:
         check_branch_name(name)
         if repository.refs.read(full) is not None:
             raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
-        return _Plan(full, repository.head if start is None else repository.resolve(start), created=True)
+        commit = repository.head if start is None else repository.resolve(start)
+        return _Plan(name, full, commit, created=True, start=start or "HEAD")
+    if not _can_be_branch(name):
+        raise _no_branch(repository, name)
     found = repository.refs.read(full)
     if found is not None:
-        return _Plan(full, CommitId(found), created=False)
+        return _Plan(name, full, CommitId(found), created=False)
     tracked = repository.refs.read(f"{REMOTES}origin/{name}")
     if tracked is not None:
-        return _Plan(full, CommitId(tracked), created=True)
+        return _Plan(name, full, CommitId(tracked), created=True, start=f"origin/{name}")
     if repository.refs.head().branch == full:
-        return _Plan(full, None, created=False)
+        return _Plan(name, full, None, created=False)
     raise _no_branch(repository, name)
+
+
+def _can_be_branch(name: str) -> bool:
+    try:
+        check_branch_name(name)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def _no_branch(repository: Repository, name: str) -> NotFoundError:
@@ -118,7 +142,11 @@ def _no_branch(repository: Repository, name: str) -> NotFoundError:
         repository.resolve(name)
         hint = f"it names a commit: `mlgit switch --detach {name}`, or make a branch with `mlgit switch -c NAME {name}`"
     except (NotFoundError, InvalidInputError):
-        hint = f"create it with `mlgit switch -c {name}`"
+        known = repository.branches()
+        if not _can_be_branch(name):
+            check_branch_name(name)
+        hint = did_you_mean(name, known) or ""
+        hint = hint if hint.startswith("did") else f"create it with `mlgit switch -c {name}`"
     return NotFoundError(f"no branch is named '{name}'", kind="unknown-branch", hint=hint)
 
 
@@ -148,7 +176,8 @@ def replace_working_files(
     head = repository.head
     before = Manifest({}) if head is None else repository.manifest_of(head)
     after = repository.manifest_of(target)
-    working = working_contents(snapshot(repository, Hashing(), progress=progress))
+    current = snapshot(repository, Hashing(), progress=progress)
+    working = working_contents(current)
     old, new = committed_contents(repository, before), committed_contents(repository, after)
     dirty = {change.path for change in file_changes(old, working)} - set(overwrite)
     differing = [change.path for change in file_changes(old, new)]
@@ -162,7 +191,19 @@ def replace_working_files(
             hint="commit them with `mlgit commit`, or give them up with `mlgit restore`",
         )
     write = [path for path in differing if path in new and path not in dirty]
+    _refuse_untracked(repository, [path for path in write if path not in working])
     remove = [path for path in differing if path not in new and path in working]
     checkout(repository, after, paths=write, remove=remove, then=then, progress=progress)
-    remember(repository, after, [path for path in new if path not in dirty])
+    seen = {path: current.files[path] for path in new if path not in dirty and path not in write}
+    remember(repository, after, write, seen=seen)
     return tuple(sorted(dirty - set(differing)))
+
+
+def _refuse_untracked(repository: Repository, paths: Collection[str]) -> None:
+    """Refuse to write over what no commit holds: files that are ignored, and links."""
+    for path in paths:
+        place = repository.root / path
+        if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+            raise ConflictError(
+                f"'{path}' is not tracked and would be overwritten", kind="untracked-file", hint="move it away"
+            )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError, did_you_mean
 from mlgit.objects import CommitId, Tag, TagId
-from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.repository import TAGS, Repository, check_branch_name
 
 
@@ -63,6 +63,7 @@ def create_tag(
         raise InvalidInputError(
             "the message of a tag is empty", kind="no-message", hint="leave out `-m` for a plain tag"
         )
+    check_text(message or "", "the message")
     who, when = actor.who(repository), actor.when()
     value: CommitId | TagId = commit_id
     tag = None

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlgit.errors import ConflictError
 from mlgit.fileio import file_system_error, sync_directory
+from mlgit.interrupts import held_back
 from mlgit.objects import BlobFile, Manifest, TensorFile
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 from mlgit.worktree.index import write_index
 from mlgit.worktree.scan import Stat
 from mlgit.worktree.snapshot import stored_header
+
+_STAGING = "staging-"
 
 
 def write_file_of(repository: Repository, manifest: Manifest, file: TensorFile | BlobFile, destination: Path) -> None:
@@ -81,25 +84,31 @@ def checkout(
         ConflictError: A directory stands where a file must go, or a link on the way.
         FileSystemError: The operating system refused.
     """
-    wanted = set(paths)
+    wanted, gone = set(paths), set(remove)
     files = [file for file in manifest.files if file.path in wanted]
     with _staging(repository) as staging:
         moves: list[tuple[Path, Path]] = []
         with (progress or NoProgress()).task("writing", len(files)) as bar:
             for number, file in enumerate(files):
-                _check_way(repository.root, file.path)
+                _check_way(repository.root, file.path, gone)
                 write_file_of(repository, manifest, file, staging / f"new-{number}")
                 moves.append((staging / f"new-{number}", repository.root / file.path))
                 bar.advance(1, file.path)
-        _swap(moves, [repository.root / path for path in remove], staging, then)
-    remove_empty_directories(repository.root, remove)
+        with held_back():
+            _swap(_Swap(staging), moves, [repository.root / path for path in gone], then)
+    remove_empty_directories(repository.root, gone)
 
 
 @contextmanager
 def _staging(repository: Repository) -> Iterator[Path]:
-    """Make a private directory on the same file system, and remove it afterwards."""
-    staging = repository.folder / f"staging-{secrets.token_hex(6)}"
+    """Make a private directory on the same file system, and remove it afterwards.
+
+    Others like it were left by processes that were killed: the caller holds the worktree lock.
+    """
+    staging = repository.folder / f"{_STAGING}{secrets.token_hex(6)}"
     try:
+        for leftover in repository.folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         staging.mkdir()
     except OSError as error:
         raise file_system_error(error, "write", staging) from error
@@ -109,54 +118,83 @@ def _staging(repository: Repository) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _check_way(root: Path, path: str) -> None:
-    """Refuse to write through a link or over a directory."""
+def _check_way(root: Path, path: str, gone: Collection[str]) -> None:
+    """Refuse to write through a link, or over a file or directory that stays."""
     place = root / path
     for parent in reversed(place.relative_to(root).parents[:-1]):
-        if (root / parent).is_symlink() or (root / parent).is_file():
-            raise ConflictError(
-                f"'{root / parent}' is in the way of '{path}'", kind="path-in-the-way", hint="move it away"
-            )
-    if place.is_dir() and not place.is_symlink():
-        raise ConflictError(
-            f"the directory '{place}' is in the way of a file", kind="path-in-the-way", hint="move it away"
-        )
+        there = root / parent
+        if there.is_symlink() or (there.exists() and not there.is_dir() and parent.as_posix() not in gone):
+            raise _in_the_way(there)
+    if _is_directory(place) and any(
+        found.relative_to(root).as_posix() not in gone for found in place.rglob("*") if not _is_directory(found)
+    ):
+        raise _in_the_way(place)
 
 
-def _swap(moves: list[tuple[Path, Path]], removals: list[Path], staging: Path, then: Callable[[], None] | None) -> None:
+def _is_directory(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
+def _in_the_way(place: Path) -> ConflictError:
+    return ConflictError(
+        f"'{place}' is in the way of the files to be written", kind="path-in-the-way", hint="move it away"
+    )
+
+
+class _Swap:
+    """Moves that can be undone.
+
+    Args:
+        staging: Takes what is moved away.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self.staging = staging
+        self._undo: list[Callable[[], object]] = []
+
+    def move(self, source: Path, destination: Path) -> None:
+        """Rename a file or directory."""
+        source.rename(destination)
+        self._undo.append(lambda: destination.rename(source))
+
+    def away(self, place: Path) -> None:
+        """Move what stands at ``place`` out of the way, if anything does."""
+        if place.is_symlink() or place.exists():
+            self.move(place, self.staging / f"old-{len(self._undo)}")
+
+    def make_directories(self, path: Path) -> None:
+        """Create a directory and those above it that are missing."""
+        missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+        for directory in reversed(missing):
+            directory.mkdir()
+            self._undo.append(directory.rmdir)
+
+    def undo(self) -> None:
+        """Take all of it back, the last step first."""
+        for step in reversed(self._undo):
+            with suppress(OSError):
+                step()
+
+
+def _swap(swap: _Swap, moves: list[tuple[Path, Path]], removals: list[Path], then: Callable[[], None] | None) -> None:
     """Rename new files into place and old ones away; undo it all when one step fails."""
-    done: list[tuple[Path, Path]] = []  # (where it is now, where it was)
     try:
-        _move_all(moves, removals, staging, done)
+        for place in removals:
+            swap.away(place)
+        for source, destination in moves:
+            swap.away(destination)  # a directory here holds no files any more: _check_way has seen to it
+            swap.make_directories(destination.parent)
+            swap.move(source, destination)
+        for directory in {place.parent for place in [*removals, *(destination for _, destination in moves)]}:
+            if directory.is_dir():
+                sync_directory(directory)
         if then is not None:
             then()
     except BaseException as error:
-        for now, before in reversed(done):
-            with suppress(FileNotFoundError):
-                now.rename(before)
+        swap.undo()
         if isinstance(error, OSError):
-            raise file_system_error(error, "move files into", staging.parent.parent) from error
+            raise file_system_error(error, "move files into", swap.staging.parent.parent) from error
         raise
-
-
-def _move_all(
-    moves: list[tuple[Path, Path]], removals: list[Path], staging: Path, done: list[tuple[Path, Path]]
-) -> None:
-    """Do the renames, writing each into ``done`` before it is made: an interrupt may arrive between the two."""
-
-    def move(source: Path, destination: Path) -> None:
-        done.append((destination, source))
-        source.rename(destination)
-
-    for number, place in enumerate([*removals, *(destination for _, destination in moves)]):
-        if place.is_symlink() or place.exists():
-            move(place, staging / f"old-{number}")
-    for source, destination in moves:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        move(source, destination)
-    for directory in {place.parent for place in [*removals, *(destination for _, destination in moves)]}:
-        if directory.is_dir():
-            sync_directory(directory)
 
 
 def remove_empty_directories(root: Path, removed: Iterable[str]) -> None:
@@ -171,11 +209,24 @@ def remove_empty_directories(root: Path, removed: Iterable[str]) -> None:
             directory = directory.parent
 
 
-def remember(repository: Repository, manifest: Manifest, paths: Iterable[str] | None = None) -> None:
-    """Write the index: the working files equal ``manifest`` (or those of ``paths`` do)."""
-    wanted = {file.path for file in manifest.files} if paths is None else set(paths)
-    states = {}
-    for path in wanted:
-        with suppress(OSError):
-            states[path] = Stat.of(repository.root / path)
+def remember(
+    repository: Repository,
+    manifest: Manifest,
+    paths: Iterable[str] | None = None,
+    *,
+    seen: Mapping[str, Stat] | None = None,
+) -> None:
+    """Write the index: the working files equal ``manifest`` (or those of ``paths`` do).
+
+    Args:
+        repository: Where.
+        manifest: The state.
+        paths: The files that have it; None for all.
+        seen: States of files that were read and not written, at the time of reading.
+    """
+    states = dict(seen or {})
+    for path in {file.path for file in manifest.files} if paths is None else paths:
+        if path not in states:
+            with suppress(OSError):
+                states[path] = Stat.of(repository.root / path)
     write_index(repository, manifest.id, states)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.errors import CorruptObjectError, FileSystemError, InvalidInputError
 from mlgit.fileio import read_file, write_file
 from mlgit.objects import ManifestId
 from mlgit.objects.encoding import Fields, parse_json
@@ -48,18 +49,19 @@ def read_index(repository: Repository) -> Index:
             {path: _stat(files.fields(path)) for path in files.values},
             fields.integer("written_ns"),
         )
-    except (FileNotFoundError, CorruptObjectError, InvalidInputError):
+    except (FileNotFoundError, FileSystemError, CorruptObjectError, InvalidInputError):
         return Index()
 
 
 def write_index(repository: Repository, manifest: ManifestId, files: Mapping[str, Stat]) -> None:
-    """Remember that ``files`` equal ``manifest``."""
+    """Remember that ``files`` equal ``manifest``; where that cannot be written, what was remembered before stays."""
     document = {
         "manifest": manifest,
         "files": {path: asdict(state) for path, state in files.items()},
         "written_ns": time.time_ns(),
     }
-    write_file(repository.folder / FILE, json.dumps(document).encode("ascii"), durable=False)
+    with suppress(FileSystemError):
+        write_file(repository.folder / FILE, json.dumps(document).encode("ascii"), durable=False)
 
 
 def _stat(fields: Fields) -> Stat:

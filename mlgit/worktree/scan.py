@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,12 +80,13 @@ def scan(root: Path) -> Scan:
     files: dict[str, Stat] = {}
     skipped: list[Skipped] = []
     for entry, path in _walk(root, patterns):
-        check_path(path)
-        reason = _why_not(entry, path)
-        if reason:
-            skipped.append(Skipped(path, reason))
-        else:
-            files[path] = Stat.of(Path(entry.path))
+        _check_path(path)
+        with suppress(FileNotFoundError):  # gone meanwhile, like the temporary file of a training script
+            reason = _why_not(entry, path)
+            if reason:
+                skipped.append(Skipped(path, reason))
+            else:
+                files[path] = Stat.of(Path(entry.path))
     return Scan(dict(sorted(files.items())), tuple(sorted(skipped, key=lambda item: item.path)))
 
 
@@ -107,6 +109,17 @@ def _walk(root: Path, patterns: GitIgnoreSpec) -> Iterator[tuple[os.DirEntry[str
                     pending.append(Path(entry.path))
             elif not patterns.match_file(path):
                 yield entry, path
+
+
+def _check_path(path: str) -> None:
+    try:
+        check_path(path)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{error.message}: such a file cannot be tracked",
+            kind=error.kind,
+            hint="rename it, or write a pattern that fits it into .mlgitignore",
+        ) from error
 
 
 def _refuse_nested(root: Path, current: Path) -> None:
