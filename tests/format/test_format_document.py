@@ -48,11 +48,11 @@ ADA = Identity("Ada", "ada@example.org")
 
 def program() -> str:
     """Return the document's blocks as the one program they are said to be."""
-    return "\n".join(re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.S | re.M))
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.DOTALL | re.MULTILINE))
 
 
 def stated() -> dict[str, str]:
-    return dict(re.findall(r'^assert (\w+) == "([0-9a-f]{64})"$', DOCUMENT.read_text("utf-8"), re.M))
+    return dict(re.findall(r'^assert (\w+) == "([0-9a-f]{64})"$', DOCUMENT.read_text("utf-8"), re.MULTILINE))
 
 
 def mlgit_ids() -> dict[str, str]:
@@ -125,7 +125,7 @@ def test_a_wrong_id_in_the_document_would_be_noticed() -> None:
 
 
 def test_the_program_needs_nothing_but_the_standard_library_and_blake3() -> None:
-    imported = re.findall(r"^(?:import|from) (.+?)(?: import .*)?$", program(), re.M)
+    imported = re.findall(r"^(?:import|from) (.+?)(?: import .*)?$", program(), re.MULTILINE)
     assert {name.strip() for line in imported for name in line.split(",")} == {"json", "struct", "blake3"}
 
 
@@ -164,7 +164,7 @@ def test_every_field_of_every_record_is_in_the_tables() -> None:
 
 def test_all_dtypes_stages_and_roles_are_in_the_document() -> None:
     text = DOCUMENT.read_text("utf-8")
-    for row in re.findall(r"^\| (\d+) \| (`.*`) \|$", text, re.M):
+    for row in re.findall(r"^\| (\d+) \| (`.*`) \|$", text, re.MULTILINE):
         for name in re.findall(r"`(\w+)`", row[1]):
             assert BITS[name] == int(row[0])
     assert all(f"`{name}`" in text for name in [*BITS, *Stage, *Role])
