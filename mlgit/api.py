@@ -183,11 +183,11 @@ class Repository(core.Repository):
         place = None if data is None else Path(data)
         return add_task(self, name, kind=kind, data=place, test_domain=test_domain, options=options)
 
-    def probe(self, task: str, *, start: str = "HEAD") -> ProbeResult:
+    def probe(self, task: str, *, start: str = "HEAD", trial: int = 0, runtime: Runtime | None = None) -> ProbeResult:
         """Train, or find, the linear probe of a task; see ``mlgit.porcelain.probe``."""
         from mlgit.porcelain.probe import probe  # noqa: PLC0415 - imports torch
 
-        return probe(self, task, start=start)
+        return probe(self, task, start=start, trial=trial, runtime=_runtime(runtime))
 
     def train(
         self,
@@ -199,10 +199,9 @@ class Repository(core.Repository):
         progress: Progress | None = None,
     ) -> TrainResult:
         """Fine-tune on a task and leave the weights in the working directory; see ``mlgit.porcelain.train``."""
-        from mlgit.porcelain.open_model import DEFAULT_RUNTIME  # noqa: PLC0415 - imports torch
         from mlgit.porcelain.train import train  # noqa: PLC0415 - imports torch
 
-        return train(self, task, start=start, options=options, runtime=runtime or DEFAULT_RUNTIME, progress=progress)
+        return train(self, task, start=start, options=options, runtime=_runtime(runtime), progress=progress)
 
     def merge(
         self,
@@ -212,35 +211,50 @@ class Repository(core.Repository):
         task: str | None = None,
         options: MergeOptions | None = None,
         dry_run: bool = False,
+        runtime: Runtime | None = None,
     ) -> MergeResult:
         """Average commits after checking the paths between them; see ``mlgit.porcelain.merge``."""
         from mlgit.porcelain.merge import merge  # noqa: PLC0415 - imports torch
 
-        return merge(self, revisions, message, task=task, options=options, dry_run=dry_run)
+        return merge(self, revisions, message, task=task, options=options, dry_run=dry_run, runtime=_runtime(runtime))
 
-    def lmc(self, *revisions: str, task: str, grid: str = "full") -> Curve:
+    def lmc(
+        self, *revisions: str, task: str, grid: str = "full", trial: int = 0, runtime: Runtime | None = None
+    ) -> Curve:
         """Measure the path between two or three commits; see ``mlgit.porcelain.lmc``."""
         from mlgit.porcelain.lmc import lmc  # noqa: PLC0415 - imports torch
 
-        return lmc(self, revisions, task=task, grid=grid)
+        return lmc(self, revisions, task=task, grid=grid, trial=trial, runtime=_runtime(runtime))
 
-    def diversity(self, *revisions: str, task: str, split: str = "validation") -> Diversity:
+    def diversity(
+        self, *revisions: str, task: str, split: str = "validation", trial: int = 0, runtime: Runtime | None = None
+    ) -> Diversity:
         """Measure how differently commits err; see ``mlgit.porcelain.diversity``."""
         from mlgit.porcelain.diversity import diversity  # noqa: PLC0415 - imports torch
 
-        return diversity(self, revisions, task=task, split=split)
+        return diversity(self, revisions, task=task, split=split, trial=trial, runtime=_runtime(runtime))
 
-    def evaluate(self, *revisions: str, task: str, split: str = "validation", together: bool = False) -> EvaluateResult:
+    def evaluate(
+        self,
+        *revisions: str,
+        task: str,
+        split: str = "validation",
+        together: bool = False,
+        trial: int = 0,
+        runtime: Runtime | None = None,
+    ) -> EvaluateResult:
         """Score commits on a task; see ``mlgit.porcelain.evaluate``."""
         from mlgit.porcelain.evaluate import evaluate  # noqa: PLC0415 - imports torch
 
-        return evaluate(self, revisions, task=task, split=split, together=together)
+        return evaluate(
+            self, revisions, task=task, split=split, together=together, trial=trial, runtime=_runtime(runtime)
+        )
 
-    def certify(self, revision: str, certificate: Path | str) -> CertifyResult:
+    def certify(self, revision: str, certificate: Path | str, *, runtime: Runtime | None = None) -> CertifyResult:
         """Judge a commit by a certificate and keep the result; see ``mlgit.porcelain.certify``."""
         from mlgit.porcelain.certify import certify  # noqa: PLC0415 - imports torch
 
-        return certify(self, revision, Path(certificate))
+        return certify(self, revision, Path(certificate), runtime=_runtime(runtime))
 
     def ls_tree(self, revision: str = "HEAD") -> Manifest:
         """Return the manifest of a commit."""
@@ -251,3 +265,9 @@ def clone(source: Path | str, directory: Path | str | None = None) -> Repository
     """Copy a repository with its history; see ``mlgit.porcelain.clone``."""
     place = None if directory is None else Path(directory)
     return Repository(cloning.clone(Path(source), place).repository.root)
+
+
+def _runtime(given: Runtime | None) -> Runtime:
+    from mlgit.porcelain.open_model import DEFAULT_RUNTIME  # noqa: PLC0415 - imports torch
+
+    return given or DEFAULT_RUNTIME

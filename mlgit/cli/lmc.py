@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlgit.cli.context import Context
 from mlgit.cli.merge import Tolerance
 from mlgit.cli.options import Json
-from mlgit.cli.output import Styled
+from mlgit.cli.output import Output, Styled
 from mlgit.cli.style import Column
 from mlgit.cli.training_options import Device, Task, Trial, TrustCode, runtime
+
+if TYPE_CHECKING:
+    from mlgit.merging.curve import Curve
 
 
 def lmc(
@@ -45,7 +48,6 @@ def lmc(
     gap(λ) = acc((1-λ)A + λB) - [(1-λ) acc(A) + λ acc(B)], on the ID validation split. The path holds when the gap is
     nowhere below minus the tolerance; without a tolerance a paired test on the examples decides.
     """
-    from mlgit.cli.views import percent
     from mlgit.porcelain.lmc import lmc as measure
     from mlgit.porcelain.lmc import plot as draw
     from mlgit.porcelain.merge import criterion
@@ -62,12 +64,18 @@ def lmc(
         runtime=runtime(device, trust_code),
         actor=context.actor(repository),
     )
-    if plot is not None:
-        draw(curve, context.directory / plot)
-        output.note("drew ", str(plot))
     if json:
         output.json({"curve": curve.to_json()})
-        return
+    else:
+        _print(output, curve)
+    if plot is not None:  # last, so that what was measured is not lost with a picture that cannot be drawn
+        draw(curve, context.directory / plot)
+        output.note("drew ", str(plot))
+
+
+def _print(output: Output, curve: Curve) -> None:
+    from mlgit.cli.views import percent
+
     columns: list[str | Column] = [
         Column(title, right=True) for title in ("λ", "accuracy", "chord", "gap", "std. error")
     ]
@@ -79,7 +87,7 @@ def lmc(
                 percent(point.accuracy),
                 percent(point.chord),
                 f"{point.gap:+.4f}",
-                f"{point.standard_error:.4f}",
+                None if point.standard_error is None else f"{point.standard_error:.4f}",
             ]
             for point in curve.points
         ],

@@ -86,7 +86,8 @@ def merge(
     output.line("[", Styled(found.id.short, "id"), "] ", found.commit.subject)
     for member, coefficient in found.members.items():
         output.line("  ", Styled(member.short, "id"), f" {coefficient:.4g}" if coefficient else " left out")
-    checked = f", {len(found.curves)} paths" if found.curves else ""
+    count = len(found.curves)
+    checked = f", {count} path{'s' if count > 1 else ''}" if count else ""
     output.line("linear mode connectivity: ", found.verdict, checked)
     if "id_accuracy" in found.commit.metrics:
         output.line("ID validation accuracy: ", percent(found.commit.metrics["id_accuracy"]))

@@ -63,7 +63,7 @@ def certify(
     check_data(definition, reference)
     trial = repository.commit_of(commit_id).made.get("trial")
     split = _split(task, definition, trial if isinstance(trial, int) else 0)
-    predictions = predict_commits(repository, [commit_id], split, runtime=runtime, progress=progress)[commit_id]
+    predictions = predict_commits(repository, [commit_id], split, task, runtime=runtime, progress=progress)[commit_id]
     result = build_result(
         definition,
         judge(definition, predictions),

@@ -22,9 +22,11 @@ from mlgit.porcelain.repository_size import RepositorySize, repository_size
 from mlgit.porcelain.switch import switch
 from mlgit.porcelain.tag import create_tag
 from mlgit.porcelain.task import add_task
-from mlgit.porcelain.train import TrainOptions, train
+from mlgit.porcelain.train import TrainOptions, fitted_hyper, train
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
+from mlgit.tasks.definition import TaskDefinition
+from mlgit.tasks.kinds import open_task
 from mlgit.training.draws import draw
 from mlgit.training.hyper import HyperParameters
 
@@ -142,10 +144,11 @@ def demo(
         raise AlreadyExistsError(
             f"'{directory}' is not empty", kind="path-exists", hint="name a new directory: `mlgit demo DIR`"
         )
+    open_task(TaskDefinition(name=TARGET, kind="digits"))  # without the data there is nothing to begin
     repository = init(directory, user_settings=user_settings).repository
     actor = ANYONE if author is None else author(repository)
     day = _Day(repository, say or _unheard, actor, progress or NoProgress())
-    day.say(f"mlgit init {directory}")
+    day.say(f"mlgit init {directory.name} && cd {directory.name}")
     with threads(1):
         day.define()
         day.pretrain()
@@ -272,11 +275,21 @@ class _Day:
 
     def run(self, task: str, hyper: HyperParameters, seed: int, message: str, stage: Stage | None = None) -> None:
         """Train on a task and commit."""
-        words = f"--lr {hyper.lr:g} --steps {hyper.steps} --seed {seed}" + (f" --stage {stage}" if stage else "")
+        words = f"{hyper_words(hyper)} --seed {seed}" + (f" --stage {stage}" if stage else "")
         self.say(f'mlgit commit --task {task} --train {words} -m "{message}"')
         options = TrainOptions(hyper=hyper, seed=seed, stage=stage)
         train(self.repository, task, options=options, actor=self.actor, progress=self.progress)
         commit(self.repository, message, task=task, actor=self.actor)
+
+
+def hyper_words(hyper: HyperParameters) -> str:
+    """Return the options that ask ``mlgit train`` for these hyper-parameters; what it would choose is left out."""
+    given = {"lr": hyper.lr, "steps": hyper.steps}
+    usual = fitted_hyper(given)
+    names = ("batch_per_domain", "dropout", "weight_decay", "eval_every", "freeze_steps")
+    given |= {name: getattr(hyper, name) for name in names if getattr(hyper, name) != getattr(usual, name)}
+    options = {"batch_per_domain": "batch-size"}
+    return " ".join(f"--{options.get(name, name.replace('_', '-'))} {value:g}" for name, value in given.items())
 
 
 def target_hyper(number: int) -> HyperParameters:

@@ -9,6 +9,7 @@ from mlgit.errors import InvalidInputError
 from mlgit.evaluation.evaluator import Evaluator
 from mlgit.evaluation.score import Predictions, Score, ensemble, score
 from mlgit.models.device import resolve_device
+from mlgit.models.network import Network
 from mlgit.objects import CommitId, Manifest
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.progress import NoProgress, Progress
@@ -69,6 +70,7 @@ def evaluate(
         repository,
         repository.resolve_many(revisions),
         choose_split(opened, split, trial),
+        opened,
         runtime=runtime,
         progress=progress,
     )
@@ -92,11 +94,16 @@ def predict_commits(
     repository: Repository,
     ids: Sequence[CommitId],
     split: ValidationSplit | TestSplit,
+    task: Task,
     *,
     runtime: Runtime = DEFAULT_RUNTIME,
     progress: Progress | None = None,
 ) -> dict[CommitId, tuple[Predictions, ...]]:
-    """Return what each commit predicts on a split; data and module stay loaded while the architecture is the same."""
+    """Return what each commit predicts on a split; data and module stay loaded while the architecture is the same.
+
+    Raises:
+        InvalidInputError: A model tells another number of classes apart than the task, or cannot be built.
+    """
     evaluators: dict[object, Evaluator] = {}
     found = {}
     with (progress or NoProgress()).task("evaluating", len(ids)) as bar:
@@ -105,10 +112,25 @@ def predict_commits(
             kind = _architecture(manifest)
             if kind not in evaluators:
                 network = open_network(repository, manifest, runtime=runtime)
+                check_classes(network, task, commit_id.short)
                 evaluators[kind] = Evaluator(network, split, resolve_device(runtime.device))
             found[commit_id] = evaluators[kind].predict(load(repository.objects, manifest), key=manifest.id)
             bar.advance(1, commit_id.short)
     return found
+
+
+def check_classes(network: Network, task: Task, name: str) -> None:
+    """Refuse to judge a model by a task with other classes: its outputs mean something else.
+
+    Raises:
+        InvalidInputError: The numbers of classes differ.
+    """
+    if network.num_classes != task.num_classes:
+        raise InvalidInputError(
+            f"{name} tells {network.num_classes} classes apart, task '{task.name}' has {task.num_classes}",
+            kind="class-count",
+            hint="name the task the model was trained on",
+        )
 
 
 def _architecture(manifest: Manifest) -> object:

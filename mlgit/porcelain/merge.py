@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 
-from mlgit.errors import InvalidInputError
+from mlgit.errors import ConflictError, InvalidInputError
 from mlgit.evaluation.score import Score
 from mlgit.merging.connectivity import GRIDS, broken_path_error, check_pairs
 from mlgit.merging.criterion import Criterion, Definition
@@ -18,9 +18,11 @@ from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, S
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.metrics import id_metrics
 from mlgit.porcelain.model_layout import head_layout, place_weights
-from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, find_definition, task_definitions
 from mlgit.porcelain.pool import Pool, open_pool
+from mlgit.porcelain.status import status
 from mlgit.porcelain.switch import replace_working_files
+from mlgit.porcelain.train import check_weights_committed
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.training.record import package_versions
@@ -130,6 +132,10 @@ def merge(
     strategy = _strategy(how)
     lmc = _lmc_mode(how, strategy, task)
     ids = tuple(sorted(repository.resolve_many(revisions)))
+    if task is not None:
+        find_definition(task_definitions(repository), task)
+    if not dry_run:
+        _check_clean(repository, repository.manifest_of(ids[0]))
     pool = open_pool(
         repository,
         ids,
@@ -283,7 +289,23 @@ def _layout(repository: Repository, pool: Pool, weights: Mapping[str, torch.Tens
     """Return the files to put the merged weights into: HEAD's, unless it holds another model."""
     first = pool.manifests[0]
     current = head_layout(repository, first)
-    return current if set(current.tensors) == set(weights) else first
+    return current if _same_model(current, first) and set(current.tensors) == set(weights) else first
+
+
+def _same_model(a: Manifest, b: Manifest) -> bool:
+    return (a.factory, a.head) == (b.factory, b.head) and a.tensors.keys() == b.tensors.keys()
+
+
+def _check_clean(repository: Repository, first: Manifest) -> None:
+    """Refuse before anything is measured what could not be checked out at the end."""
+    check_weights_committed(repository)
+    changes = status(repository).changes
+    if changes and not _same_model(head_layout(repository, first), first):
+        raise ConflictError(
+            f"the merge is of another model than HEAD and would replace '{changes[0].path}', which is not committed",
+            kind="uncommitted-changes",
+            hint="commit with `mlgit commit`, or give the changes up with `mlgit restore .`",
+        )
 
 
 def _parents(head: CommitId | None, pool: Pool, merged: Merged) -> tuple[Parent, ...]:

@@ -14,6 +14,8 @@ from mlgit.merging.candidate import Candidate
 from mlgit.models.device import resolve_device
 from mlgit.objects import Commit, CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.evaluate import check_classes
+from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.porcelain.probe import pretrained_commit, shared_probe
 from mlgit.repository import Repository
@@ -104,12 +106,13 @@ def open_pool(
         trial: Number of the data split.
         runtime: Device and trust.
         headers_only: Stop after what can be told without reading a tensor.
-        judge_any_split: Accept candidates that another data split trained: for reports, never for selection.
+        judge_any_split: Accept candidates whatever they have seen: for reports, never for selection.
         actor: For a new linear probe's commit.
 
     Raises:
         IncompatibleWeightsError: Names, shapes or dtypes differ.
-        InvalidInputError: Another data split trained a candidate, or the model cannot be run on the task.
+        InvalidInputError: A candidate has seen what it must not have seen (see ``lineage_rules``), or the model cannot
+            be run on the task.
         NotFoundError: No such task.
     """
     commits = [repository.commit_of(commit_id) for commit_id in ids]
@@ -126,6 +129,8 @@ def open_pool(
     if headers_only or not ids:
         return Pool(tuple(ids), manifests, head=head)
     opened = None if task is None else open_named_task(repository, task)
+    if opened is not None and not judge_any_split:
+        _check_lineage(repository, opened, ids, trial, auxiliary=featurizers_only)
     weights = _weights(repository, manifests)
     source = None
     if featurizers_only:
@@ -133,7 +138,7 @@ def open_pool(
         replacement = StoredWeights(repository.objects, repository.manifest_of(source))
         own = {name: replacement[name] for name in replacement if name.startswith(head + ".")}
         weights = [_WithHead(each, own, head + ".") for each in weights]
-    scores = [None if judge_any_split else _score(commit, opened, trial) for commit in commits]
+    scores = [_score(commit, opened, trial) for commit in commits]
     candidates = tuple(
         Candidate(label, *found) for label, found in zip(ids, zip(weights, scores, strict=True), strict=True)
     )
@@ -142,6 +147,16 @@ def open_pool(
     anew = _statistics_differ(manifests) if recompute is None else recompute
     evaluate, settle = _judges(repository, opened, manifests[0], featurizers_only, anew, trial, runtime)
     return Pool(tuple(ids), manifests, candidates, head, source, opened, evaluate, settle, anew)
+
+
+def _check_lineage(repository: Repository, task: Task, ids: Sequence[CommitId], trial: int, *, auxiliary: bool) -> None:
+    """Refuse candidates that selection on this task must not use."""
+    for commit_id in ids:
+        check_test_domain_unseen(repository, task, commit_id, own_head=not auxiliary)
+        if auxiliary:
+            check_auxiliary(repository, task, commit_id)
+        else:
+            check_split(repository, task, commit_id, trial)
 
 
 def _statistics_differ(manifests: Sequence[Manifest]) -> bool:
@@ -172,14 +187,7 @@ def _score(commit: Commit, task: Task | None, trial: int) -> float | None:
     """Return the recorded ID validation accuracy when it was measured on this task and split."""
     if task is None or commit.task is None or commit.task.digest != task.digest:
         return None
-    recorded = commit.made.get("trial", 0)
-    if recorded != trial:
-        raise InvalidInputError(
-            f"{commit.id.short} was trained on data split {recorded}: it has seen validation examples of split {trial}",
-            kind="other-split",
-            hint=f"use `--trial {recorded}`, or merge uniformly without `--task`",
-        )
-    return commit.metrics.get("id_accuracy")
+    return commit.metrics.get("id_accuracy") if commit.made.get("trial", 0) == trial else None
 
 
 def _judges(
@@ -194,12 +202,7 @@ def _judges(
     """Return what scores weights and what makes them final."""
     classes = task.num_classes if featurizers_only else None
     network = open_network(repository, manifest, runtime=runtime, num_classes=classes)
-    if network.num_classes != task.num_classes:
-        raise InvalidInputError(
-            f"the models tell {network.num_classes} classes apart, task '{task.name}' has {task.num_classes}",
-            kind="class-count",
-            hint="name the task the models were trained on",
-        )
+    check_classes(network, task, "the models' classifier")
     device = resolve_device(runtime.device)
     evaluator = selection_evaluator(network, task.validation(trial), device)
     if not recompute:

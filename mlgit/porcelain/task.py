@@ -63,14 +63,12 @@ def add_task(
         NotFoundError: No such kind, path or test domain.
         InvalidInputError: A name, option or data that cannot be used; nothing was written.
     """
-    if name in task_definitions(repository):
-        raise AlreadyExistsError(
-            f"a task '{name}' exists", kind="task-exists", hint=f"remove it first with `mlgit task rm {name}`"
-        )
+    _check_new(repository, name)
     definition = TaskDefinition(name=name, kind=kind, test_domain=test_domain, options=options or {})
     place = None if data is None else data.absolute()
     summary = _summary(open_task(definition, place), place)
     with repository.lock():
+        _check_new(repository, name)  # the data took their time
         if place is not None:
             set_value(settings_path(repository), ["tasks", name, "data"], str(place))
         set_value(repository.root / MODEL_FILE, ["tasks", name], definition.to_table())
@@ -104,6 +102,13 @@ def remove_task(repository: Repository, name: str) -> TaskDefinition:
         if repository.settings.get(f"tasks.{name}.data") is not None:
             set_value(settings_path(repository), ["tasks", name], None)
     return definition
+
+
+def _check_new(repository: Repository, name: str) -> None:
+    if name in task_definitions(repository):
+        raise AlreadyExistsError(
+            f"a task '{name}' exists", kind="task-exists", hint=f"remove it first with `mlgit task rm {name}`"
+        )
 
 
 def _summary(task: Task, data: Path | None) -> TaskSummary:

@@ -11,6 +11,7 @@ from mlgit.models.device import resolve_device
 from mlgit.models.network import Network
 from mlgit.objects import CommitId, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.lineage_rules import check_test_domain_unseen
 from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.porcelain.pending_run import PendingRun, save_run
@@ -24,6 +25,7 @@ from mlgit.training.result import RunResult
 from mlgit.training.run import train as run_training
 from mlgit.weights.stored import load
 from mlgit.worktree.scan import TENSOR_SUFFIX
+from mlgit.worktree.status import Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +116,8 @@ def train(
         ConflictError: Weights in the working directory are not committed.
         InvalidInputError: Model, data or options cannot be used, or ``start`` has seen the test domain.
         NotFoundError: No such revision or task.
-        JobFailedError: Training failed; nothing was changed.
+        JobFailedError: Training failed; the working files and all branches are as they were. A linear probe that was
+            finished before stays: the next run needs it.
     """
     how = options or TrainOptions()
     opened = open_named_task(repository, task)
@@ -122,8 +125,9 @@ def train(
     stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
     check_stage(stage)
     check_weights_committed(repository)
-    _check_leak(repository, opened, start_id)
+    check_test_domain_unseen(repository, opened, start_id, own_head=stage is Stage.PRETRAIN)
     base = repository.manifest_of(start_id)
+    _check_same_model(repository, base, start_id)
     found, network = _initial(repository, opened, start_id, base, stage, how, runtime, actor, progress)
     result = run_training(
         network,
@@ -154,28 +158,33 @@ def train(
 
 
 def check_weights_committed(repository: Repository) -> None:
-    """Refuse to overwrite weights that no commit holds."""
-    changed = [change.path for change in status(repository).changes if change.path.endswith(TENSOR_SUFFIX)]
-    if changed and repository.head is not None:
+    """Refuse to overwrite weights that no commit holds.
+
+    Raises:
+        ConflictError: The working directory has such.
+    """
+    changed = [
+        change.path
+        for change in status(repository).changes
+        if change.path.endswith(TENSOR_SUFFIX) and change.change is not Change.DELETED
+    ]
+    if changed:
         raise ConflictError(
-            f"'{changed[0]}' holds weights that are not committed; training would replace them",
+            f"'{changed[0]}' holds weights that are not committed and would be replaced",
             kind="uncommitted-changes",
             hint="commit them with `mlgit commit`, or give them up with `mlgit restore .`",
         )
 
 
-def _check_leak(repository: Repository, task: Task, start: CommitId) -> None:
-    """Refuse a start whose ancestors trained on the same data as another task: they may know the test domain."""
-    for ancestor, commit in weight_ancestors(repository.commit_of, start):
-        if commit.task is None or commit.task.digest == task.digest or task.test_domain is None:
-            continue
-        if commit.stage is not Stage.MERGE and commit.made.get("data_digest") == task.data_digest:
-            raise InvalidInputError(
-                f"{start.short} descends from {ancestor.short}, which trained on the data of task '{task.name}' "
-                f"as task '{commit.task.name}' and may have seen its test domain '{task.test_domain}'",
-                kind="trained-on-test-domain",
-                hint="start from a commit that did not, such as the pretrained one",
-            )
+def _check_same_model(repository: Repository, base: Manifest, start: CommitId) -> None:
+    """Refuse to put the weights of one model into the files of another."""
+    here = head_layout(repository, base)
+    if (here.factory, here.head) != (base.factory, base.head):
+        raise InvalidInputError(
+            f"{start.short} is a '{base.factory}', the working directory holds a '{here.factory}'",
+            kind="other-model",
+            hint=f"go to that model first: `mlgit switch -c NAME {start.short}`",
+        )
 
 
 def _is_recycled(repository: Repository, start: CommitId) -> bool:
