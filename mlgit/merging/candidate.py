@@ -17,10 +17,12 @@ class Candidate:
     """One model that may take part in a merge.
 
     Attributes:
-        label: What names it, a commit id as a rule; not empty. The order of labels is the canonical order.
+        label: What names it, a commit id as a rule; not empty.
         weights: Its state dict; read, never changed. May load each tensor when it is asked for.
         score: ID validation accuracy recorded when it was trained (mean over the domains, 0 to 1), used for ranking.
             None: not known. NaN: the run failed to give a number, so the model is never selected.
+        content: The id of its weights. The canonical order is by content, then by label: so the same weights have the
+            same place whoever committed them, and when. Empty: by label alone.
 
     Raises:
         InvalidInputError: The label is empty or the score infinite.
@@ -29,6 +31,7 @@ class Candidate:
     label: str
     weights: Weights
     score: float | None = None
+    content: str = ""
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -44,7 +47,7 @@ class Candidate:
 
 
 def canonical(candidates: Sequence[Candidate], *, keep_order: bool = False) -> tuple[Candidate, ...]:
-    """Return the candidates sorted by label: what makes a merge independent of the order of its arguments.
+    """Return the candidates in canonical order: what makes a merge independent of the order of its arguments.
 
     Args:
         candidates: At least one, each label once.
@@ -66,7 +69,9 @@ def canonical(candidates: Sequence[Candidate], *, keep_order: bool = False) -> t
             kind="duplicate-candidate",
             hint="name each revision once; a strategy chooses the coefficients",
         )
-    return tuple(candidates) if keep_order else tuple(sorted(candidates, key=lambda candidate: candidate.label))
+    if keep_order:
+        return tuple(candidates)
+    return tuple(sorted(candidates, key=lambda candidate: (candidate.content, candidate.label)))
 
 
 def short(label: str) -> str:

@@ -140,7 +140,8 @@ def open_pool(
         weights = [_WithHead(each, own, head + ".") for each in weights]
     scores = [_score(commit, opened, trial) for commit in commits]
     candidates = tuple(
-        Candidate(label, *found) for label, found in zip(ids, zip(weights, scores, strict=True), strict=True)
+        Candidate(commit_id, own_weights, score, content=manifest.id)
+        for commit_id, own_weights, score, manifest in zip(ids, weights, scores, manifests, strict=True)
     )
     if opened is None:
         return Pool(tuple(ids), manifests, candidates, head, source)

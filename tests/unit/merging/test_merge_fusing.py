@@ -126,3 +126,12 @@ def test_all_bad_parameters_are_reported_together() -> None:
         assert word in raised.value.message
     with pytest.raises(InvalidInputError, match="fusing_range is nan"):
         Fusing(fusing_range=math.nan)
+
+
+def test_the_same_weights_get_the_same_coefficient_whatever_they_are_called() -> None:
+    weights = [{"phi": torch.full((2,), float(number))} for number in range(4)]
+    first = [Candidate(f"{number}", each, content=f"w{number}") for number, each in enumerate(weights)]
+    second = [Candidate(f"{9 - number}", each, content=f"w{number}") for number, each in enumerate(weights)]
+    a, b = Fusing(seed=3).merge(first), Fusing(seed=3).merge(second)
+    assert a.coefficients == b.coefficients
+    assert torch.equal(a.weights["phi"], b.weights["phi"])
