@@ -29,7 +29,7 @@ def narrow(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def _round_to_odd(values: torch.Tensor) -> torch.Tensor:
     rounded = values.to(torch.float32)
     back = rounded.to(torch.float64)
-    inexact = (back != values) & ~values.isnan()
+    inexact = back != values  # of NaN too, which stays NaN with one more bit set
     away = inexact & (back.abs() > values.abs())
     bits = rounded.view(torch.int32) - away.to(torch.int32)  # one step towards zero, whatever the sign
     return (bits | inexact.to(torch.int32)).view(torch.float32)

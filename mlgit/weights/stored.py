@@ -10,7 +10,8 @@ import torch
 from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
 from mlgit.objects.ids import Buffer, TensorId
 from mlgit.objects.manifest import Manifest, TensorEntry, check_name
-from mlgit.storage.objects import ObjectDatabase, Transaction
+from mlgit.storage.objects import ObjectDatabase
+from mlgit.storage.transaction import Transaction
 from mlgit.weights.forms import TensorForm
 from mlgit.weights.types import Weights, forms, torch_dtype, torch_shape
 

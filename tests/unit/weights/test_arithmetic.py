@@ -98,6 +98,17 @@ def test_a_weighted_average_is_the_plain_float64_sum_of_products(
     assert same_bits(result, family[0] if kept else expected_sum(family, factors))
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("count", [2, 3, 5, 6, 7])
+def test_many_numbers_are_averaged_by_the_stated_formula(dtype: torch.dtype, count: int) -> None:
+    torch.manual_seed(count)
+    family = [torch.randn(2000, dtype=torch.float64).to(dtype) for _ in range(count)]
+    result = average([{"w": tensor} for tensor in family], [1 / count] * count).weights["w"]
+    assert same_bits(result, expected_mean(family))
+    if dtype == torch.float64 and count in (3, 5, 6, 7):  # the other formula has other bits
+        assert not same_bits(result, expected_sum(family, [1 / count] * count))
+
+
 def test_equal_coefficients_that_do_not_sum_to_one_are_a_sum() -> None:
     members = [{"w": torch.tensor([value])} for value in (1.0, 2.0, 4.0)]
     assert average(members, [1.0, 1.0, 1.0]).weights["w"].item() == 7.0

@@ -200,6 +200,18 @@ def test_values_too_large_to_square_are_not_called_zero_or_infinite(objects: Obj
     assert found.largest_change == 1.0
 
 
+def test_the_cosine_of_parallel_tensors_is_not_above_one(objects: ObjectDatabase) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = {f"{number:02}": torch.randn(7, generator=generator, dtype=torch.float64) for number in range(40)}
+    found = compared(objects, a, {name: 3 * tensor for name, tensor in a.items()})
+    assert all(item.cosine == pytest.approx(1, abs=1e-15) and item.cosine <= 1 for item in found.values())
+    plain = [
+        float(np.sum(3 * x * x) / (np.sqrt(np.sum(x * x)) * np.sqrt(np.sum(9 * x * x))))
+        for x in map(np.asarray, a.values())
+    ]
+    assert max(plain) > 1  # what rounding makes of it without care
+
+
 def test_equal_tensors_are_not_read(objects: ObjectDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = stored(objects, {"a": torch.ones(3)})
     monkeypatch.delattr(ObjectDatabase, "stream")

@@ -371,7 +371,9 @@ def in_little_memory(code: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "length", [2**60, 2**63, 2**64 - 1, MAX_HEADER_BYTES + 1, 1], ids=["2^60", "2^63", "2^64-1", "cap", "1"]
+    "length",
+    [2**60, 2**63, 2**64 - 1, 2**39, MAX_HEADER_BYTES + 1, 1],
+    ids=["2^60", "2^63", "2^64-1", "2^39, which the file has", "one too many", "1"],
 )
 def test_a_header_of_impossible_length_is_refused_before_it_is_read(tmp_path: Path, length: int) -> None:
     path = tmp_path / "evil.safetensors"
