@@ -14,6 +14,7 @@ from mlgit.errors import CorruptObjectError
 from mlgit.storage.codecs import CodecError, codec
 from mlgit.storage.located import Located
 from mlgit.storage.pack_format import MAX_DEPTH, ChunkEntry, checksum
+from mlgit.storage.scratch import scratch
 
 _COPIES = 4
 """How many copies of one object are tried, so that hostile packs cannot make one reading explode into many."""
@@ -47,7 +48,8 @@ class ChunkReader:
         chunk = located.chunk(place)
         if depth > MAX_DEPTH:
             raise located.source.damaged(chunk.offset, f"more than {MAX_DEPTH} differences in a row", located.subject)
-        stored = located.source.read_stored(chunk)
+        stored = scratch(f"stored {depth}", chunk.stored)
+        located.source.read_stored(chunk, stored)
         if check and checksum(stored) != chunk.checksum:
             raise located.source.damaged(chunk.offset, f"chunk {place} does not match its checksum", located.subject)
         base = None if chunk.base is None else self._base(located, chunk, place, check=check, depth=depth)
@@ -81,7 +83,7 @@ class ChunkReader:
             raise problem from problem.__cause__
 
     def _base(self, located: Located, chunk: ChunkEntry, place: int, *, check: bool, depth: int) -> memoryview:
-        target = memoryview(bytearray(chunk.raw))
+        target = scratch(f"base {depth}", chunk.raw)
         problem: CorruptObjectError | None = None
         for copy in islice(self._copies(chunk.base or b""), 1 if depth else _COPIES):
             if not copy.fits(located):

@@ -1,4 +1,4 @@
-"""Parts of any size become chunks of one size."""
+"""Parts of any size become chunks of one size, in memory that is used again and again."""
 
 from __future__ import annotations
 
@@ -13,22 +13,42 @@ def as_bytes(part: Buffer) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def cut(parts: Iterable[Buffer], size: int) -> Iterator[memoryview]:
-    """Yield the bytes of ``parts`` in chunks that own their memory.
+class Buffers:
+    """Chunk-sized memory that goes round: fresh memory for every chunk would cost a page fault per 4 KiB."""
+
+    def __init__(self) -> None:
+        self._spare: dict[int, list[bytearray]] = {}
+
+    def take(self, size: int) -> bytearray:
+        """Return a buffer of ``size`` bytes, used before or new."""
+        spare = self._spare.get(size)
+        return spare.pop() if spare else bytearray(size)
+
+    def give_back(self, chunk: memoryview) -> None:
+        """Take back the buffer under ``chunk``, which nobody may use any more."""
+        if isinstance(chunk.obj, bytearray):
+            self._spare.setdefault(len(chunk.obj), []).append(chunk.obj)
+
+
+def cut(parts: Iterable[Buffer], size: int, buffers: Buffers) -> Iterator[memoryview]:
+    """Yield the bytes of ``parts`` in chunks that own their memory until they are given back.
 
     Args:
         parts: C-contiguous buffers of any size and element type; each may change when the next is asked for.
         size: Bytes per chunk; the last one may be shorter, none is empty.
+        buffers: Where the memory comes from.
     """
-    chunk = bytearray()
+    chunk, filled = memoryview(b""), 0
     for part in parts:
         rest = as_bytes(part)
         while rest:
-            taken = rest[: size - len(chunk)]
-            chunk += taken
-            rest = rest[len(taken) :]
-            if len(chunk) == size:
-                yield memoryview(chunk)
-                chunk = bytearray()
-    if chunk:
-        yield memoryview(chunk)
+            if filled == 0:
+                chunk = memoryview(buffers.take(size))
+            count = min(size - filled, len(rest))
+            chunk[filled : filled + count] = rest[:count]
+            rest, filled = rest[count:], filled + count
+            if filled == size:
+                yield chunk
+                filled = 0
+    if filled:
+        yield chunk[:filled]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mlgit.errors import CorruptObjectError
 from mlgit.storage.pack_format import ChunkEntry, ObjectEntry
@@ -15,15 +14,14 @@ class ChunkSource(Protocol):
     def chunk(self, entry: ObjectEntry, place: int) -> ChunkEntry:
         """Return one chunk of an object."""
 
-    def read_stored(self, chunk: ChunkEntry) -> bytes:
-        """Return the stored bytes of a chunk."""
+    def read_stored(self, chunk: ChunkEntry, target: memoryview) -> None:
+        """Fill ``target`` with the stored bytes of a chunk."""
 
     def damaged(self, offset: int, reason: str, subject: str | None = None) -> CorruptObjectError:
         """Return the error for something wrong at an offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """An object and the place that holds it."""
 
     source: ChunkSource

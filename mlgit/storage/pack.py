@@ -81,6 +81,15 @@ class Pack:
             raise self.damaged(self._entry_offset(number), f"the id {digest.hex()[:10]} stands twice in its index")
         return number
 
+    @property
+    def has_bases(self) -> bool:
+        """Whether any chunk is a difference."""
+        return self._base_count > 0
+
+    def base_digests(self) -> list[bytes]:
+        """Return the ids of all bases of its differences, 32 bytes each."""
+        return [bytes(self._index[at : at + BASE_BYTES]) for at in range(self._bases_at, self._metadata_at, BASE_BYTES)]
+
     def lower_bound(self, start: bytes) -> int:
         """Return the number of the first object whose id is not below ``start``, up to 32 bytes."""
         return bisect_left(range(self.object_count), start, key=self.digest)
@@ -149,14 +158,14 @@ class Pack:
             raise self.damaged(self.index_offset + at, reason)
         return ChunkEntry(offset, stored, raw, codec, width, depth, self._base(base), check)
 
-    def read_stored(self, chunk: ChunkEntry) -> bytes:
-        """Return the stored bytes of a chunk, unchecked.
+    def read_stored(self, chunk: ChunkEntry, target: memoryview) -> None:
+        """Fill ``target`` with the stored bytes of a chunk, unchecked.
 
         Raises:
             CorruptObjectError: The file ends before them.
             FileSystemError: The operating system refused.
         """
-        return self._read(chunk.offset, chunk.stored)
+        self._read_into(chunk.offset, target)
 
     def _base(self, number: int) -> bytes | None:
         at = self._bases_at + (number - 1) * BASE_BYTES
@@ -201,13 +210,16 @@ class Pack:
         return memoryview(mapped)[offset - start :]
 
     def _read(self, offset: int, length: int) -> bytes:
+        target = bytearray(length)
+        self._read_into(offset, memoryview(target))
+        return bytes(target)
+
+    def _read_into(self, offset: int, target: memoryview) -> None:
         try:
-            data = os.pread(self._descriptor, length, offset)
-            while len(data) < length:
-                more = os.pread(self._descriptor, length - len(data), offset + len(data))
-                if not more:
-                    raise self.damaged(offset + len(data), "the file ends")
-                data += more
+            while target:
+                count = os.preadv(self._descriptor, [target], offset)
+                if not count:
+                    raise self.damaged(offset, "the file ends")
+                target, offset = target[count:], offset + count
         except OSError as error:
             raise file_system_error(error, "read", self.path) from error
-        return data

@@ -9,8 +9,9 @@ from mlgit.errors import CorruptObjectError
 from mlgit.storage.codecs import NUMBERS
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
-from mlgit.storage.pack_format import HEADER, ObjectEntry, checksum
+from mlgit.storage.pack_format import HEADER, ChunkEntry, ObjectEntry, checksum
 from mlgit.storage.payload import start_of_id
+from mlgit.storage.scratch import scratch
 
 
 def check_pack(path: Path, *, checksums: bool) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _check_chunks(pack: Pack, entries: list[ObjectEntry], *, checksums: bool) ->
                     raise pack.damaged(chunk.offset, f"codec {chunk.codec} is unknown", subject)
                 if chunk.offset != end:
                     raise pack.damaged(chunk.offset, f"chunk {place} does not follow the one before", subject)
-                if checksums and checksum(pack.read_stored(chunk)) != chunk.checksum:
+                if checksums and _stored_checksum(pack, chunk) != chunk.checksum:
                     yield pack.damaged(chunk.offset, f"chunk {place} does not match its checksum", subject).message
             except CorruptObjectError as error:
                 yield error.message
@@ -70,3 +71,9 @@ def _check_chunks(pack: Pack, entries: list[ObjectEntry], *, checksums: bool) ->
             end += chunk.stored
     if next_chunk != pack.chunk_count or end != pack.index_offset:
         yield pack.damaged(end, "bytes or chunks that belong to no object").message
+
+
+def _stored_checksum(pack: Pack, chunk: ChunkEntry) -> bytes:
+    stored = scratch("checked", chunk.stored)
+    pack.read_stored(chunk, stored)
+    return checksum(stored)

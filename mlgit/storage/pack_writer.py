@@ -17,6 +17,7 @@ from blake3 import blake3
 from mlgit.errors import CorruptObjectError
 from mlgit.fileio import file_system_error, sync_directory
 from mlgit.storage import pack_format as layout
+from mlgit.storage.encoder import Encoded
 from mlgit.storage.owner import Owner
 from mlgit.storage.pack_folder import pack_name
 from mlgit.storage.pack_format import ChunkEntry, ObjectEntry
@@ -47,24 +48,24 @@ class PackWriter:
         except OSError as error:
             raise file_system_error(error, "write", self.path) from error
 
-    def append(
-        self, stored: bytes, *, raw: int, codec: int, width: int, depth: int, base: bytes | None, checksum: bytes
-    ) -> None:
+    def append(self, encoded: Encoded) -> None:
         """Add one chunk.
-
-        Args:
-            stored: Its encoded bytes.
-            raw: How many bytes they decode to.
-            codec: Number of the codec.
-            width: Bytes per element.
-            depth: Differences between it and its value.
-            base: Id of its base, or None.
-            checksum: Of ``stored``.
 
         Raises:
             FileSystemError: The operating system refused.
         """
-        self.chunks.append(ChunkEntry(self._end, len(stored), raw, codec, width, depth, base, checksum))
+        stored = encoded.stored
+        entry = ChunkEntry(
+            offset=self._end,
+            stored=len(stored),
+            raw=encoded.raw,
+            codec=encoded.codec,
+            width=encoded.width,
+            depth=encoded.depth,
+            base=encoded.base,
+            checksum=encoded.checksum,
+        )
+        self.chunks.append(entry)
         self._end += len(stored)
         if len(self._buffer) + len(stored) <= _BUFFER_BYTES:
             self._buffer += stored
@@ -77,7 +78,7 @@ class PackWriter:
         self._write(self._buffer)
         self._buffer = bytearray()
 
-    def _write(self, data: bytes | bytearray) -> None:
+    def _write(self, data: bytearray | memoryview) -> None:
         rest = memoryview(data)
         try:
             while rest:
@@ -135,10 +136,10 @@ class PackWriter:
         """Return one chunk of an object that was added."""
         return self.chunks[entry.first_chunk + place]
 
-    def read_stored(self, chunk: ChunkEntry) -> bytes:
-        """Return the stored bytes of a chunk that was flushed."""
+    def read_stored(self, chunk: ChunkEntry, target: memoryview) -> None:
+        """Fill ``target`` with the stored bytes of a chunk that was flushed."""
         try:
-            return os.pread(self._file.fileno(), chunk.stored, chunk.offset)
+            os.preadv(self._file.fileno(), [target], chunk.offset)
         except OSError as error:
             raise file_system_error(error, "read", self.path) from error
 

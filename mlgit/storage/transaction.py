@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self, overload
+
+from blake3 import blake3
 
 from mlgit.errors import CorruptObjectError, InvalidInputError
 from mlgit.objects import (
@@ -30,28 +32,16 @@ from mlgit.objects import (
 )
 from mlgit.objects.ids import ID_TYPES, Buffer
 from mlgit.storage import pack_format as layout
-from mlgit.storage.chunk_reader import ChunkReader
-from mlgit.storage.chunking import as_bytes, cut
-from mlgit.storage.codecs import codec
-from mlgit.storage.codecs.selection import Content, encode_chunk
+from mlgit.storage.chunking import Buffers, as_bytes, cut
+from mlgit.storage.codecs.selection import Content
+from mlgit.storage.encoder import ChunkEncoder, Encoded
 from mlgit.storage.located import Located
 from mlgit.storage.pack_folder import PackFolder
-from mlgit.storage.pack_format import ObjectEntry, checksum
+from mlgit.storage.pack_format import ObjectEntry
 from mlgit.storage.pack_writer import PackWriter, remove_stale
 from mlgit.storage.workers import InOrder, Workers
 
 DEFAULT_EXPONENT = layout.CHUNK_BYTES.bit_length() - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    codec: int
-    stored: bytes
-    raw: int
-    width: int
-    depth: int
-    base: bytes | None
-    checksum: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +83,21 @@ class Transaction:
         again: Collection[ObjectId] = (),
     ) -> None:
         self._folder = folder
-        self._depth = depth
         self._again = {object_id.digest for object_id in again}
         self._objects: dict[bytes, ObjectEntry] = {}
-        self._tasks: InOrder[_Encoded] = InOrder(workers)
-        self._chunks = ChunkReader(self._copies)
+        self._tasks: InOrder[Encoded] = InOrder(workers)
+        self._encoder = ChunkEncoder(self._copies, depth)
+        self._buffers = Buffers()
+        self._held = ExitStack()
         self._submitted = 0
         self._writer: PackWriter | None = None
         self._broken: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self._folder.refresh()
+        with ExitStack() as stack:
+            stack.enter_context(self._folder.guard.holding())
+            self._folder.refresh()
+            self._held = stack.pop_all()
         return self
 
     def __exit__(
@@ -116,6 +110,7 @@ class Transaction:
             self._tasks.cancel()
             if self._writer is not None:
                 self._writer.abandon()
+            self._held.close()
 
     def __contains__(self, object_id: ObjectId) -> bool:
         return self._has(object_id.digest)
@@ -134,8 +129,8 @@ class Transaction:
         Args:
             dtype: A safetensors dtype name.
             shape: Extents.
-            parts: Its little-endian, contiguous bytes, in any number of parts. A list or tuple is read twice: hashed
-                first, so that a known tensor is not encoded at all; anything else is read once.
+            parts: Its little-endian, contiguous bytes, in any number of parts. When there is a base, a list or tuple
+                is read twice: hashed first, so that a known tensor is not encoded at all. All else is read once.
             base: A tensor of the same dtype and shape to store a difference to, where that is smaller. Unknown,
                 damaged or different ones are passed over.
             expected: Its id, when that is known: if the database has it, ``parts`` is not read.
@@ -192,16 +187,15 @@ class Transaction:
         self._refuse_if_broken()
         if expected is not None and self._has(expected.digest):
             return expected.digest
-        digest = None
-        if isinstance(parts, (list, tuple)):
-            digest = _hash(incoming, parts, expected)
+        if incoming.base is not None and isinstance(parts, (list, tuple)):
+            digest = _hash(incoming, parts, expected)  # most tensors of a commit are those of its parent
             if self._has(digest):
                 return digest
         first = self._submitted
         try:
-            found, size = self._send(incoming, parts)
-            if digest is None:
-                digest = _checked(incoming, found, size, expected)
+            state = hasher(incoming.start)
+            size = self._send(incoming, parts, state)
+            digest = _checked(incoming, state.digest(), size, expected)
             if self._has(digest):
                 self._take_back(first)
                 return digest
@@ -217,44 +211,36 @@ class Transaction:
         )
         return digest
 
-    def _send(self, incoming: _Incoming, parts: Iterable[Buffer]) -> tuple[bytes, int]:
-        """Hash the parts and hand their chunks to the threads; return digest and size."""
-        state = hasher(incoming.start)
+    def _send(self, incoming: _Incoming, parts: Iterable[Buffer], state: blake3) -> int:
+        """Hand the chunks to the hasher and to the threads; return the size."""
         size = 0
-        for place, raw in enumerate(cut(parts, 1 << incoming.exponent)):
+        for place, raw in enumerate(cut(parts, 1 << incoming.exponent, self._buffers)):
             state.update(raw)
             size += len(raw)
             self._submitted += 1
-            encode = partial(self._encode, incoming, place, raw)
+            encode = partial(self._encoder.encode, raw, place, incoming.content, incoming.base)
             self._write(self._tasks.submit(encode))
-        return state.digest(), size
+        return size
 
     def _refuse_if_broken(self) -> None:
         """Raise what broke the transaction, if its caller has caught it and goes on."""
         if self._broken is not None:
             raise self._broken
 
-    def _write(self, results: Iterator[_Encoded]) -> None:
+    def _write(self, results: Iterator[Encoded]) -> None:
         try:
             self._append(results)
         except BaseException as error:
             self._broken = error  # chunks of objects that seemed written may be lost
             raise
 
-    def _append(self, results: Iterator[_Encoded]) -> None:
+    def _append(self, results: Iterator[Encoded]) -> None:
         for encoded in results:
             if self._writer is None:
                 remove_stale(self._folder.root)
                 self._writer = PackWriter(self._folder.root)
-            self._writer.append(
-                encoded.stored,
-                raw=encoded.raw,
-                codec=encoded.codec,
-                width=encoded.width,
-                depth=encoded.depth,
-                base=encoded.base,
-                checksum=encoded.checksum,
-            )
+            self._writer.append(encoded)
+            self._buffers.give_back(encoded.stored)
 
     def _take_back(self, first: int) -> None:
         """Drop all chunks from number ``first`` on."""
@@ -275,14 +261,6 @@ class Transaction:
         path = self._writer.publish(entries, main=(commits or entries)[-1].digest)
         self._folder.replaced(path.name)
 
-    def _encode(self, incoming: _Incoming, place: int, raw: memoryview) -> _Encoded:
-        base, digest, depth = self._base_chunk(incoming.base, place)
-        number, stored = encode_chunk(raw, incoming.content, base)
-        width = incoming.content.width
-        if not codec(number).needs_base:
-            digest, depth = None, 0
-        return _Encoded(number, stored, len(raw), width, depth, digest, checksum(stored))
-
     def _base(self, base: TensorId, metadata: bytes) -> Located | None:
         """Return the place of a base, if it is a tensor of the same dtype and shape."""
         if base.digest in self._objects:  # its chunks must be in the file before a thread reads them
@@ -294,21 +272,6 @@ class Transaction:
             if located is not None and located.entry.metadata == metadata:
                 return located
         return None
-
-    def _base_chunk(self, located: Located | None, place: int) -> tuple[memoryview | None, bytes | None, int]:
-        """Return the bytes of a base's chunk, its object's id and the depth of a difference to it.
-
-        A chunk that already is as deep as allowed is replaced by its own base.
-        """
-        with suppress(CorruptObjectError):
-            while located is not None:
-                chunk = located.chunk(place)
-                if chunk.depth < self._depth:
-                    target = memoryview(bytearray(chunk.raw))
-                    self._chunks.decode(located, place, target, check=True)
-                    return target, located.entry.digest, chunk.depth + 1
-                located = next(filter(located.fits, self._copies(chunk.base or b"")), None)
-        return None, None, 0
 
     def _copies(self, digest: bytes) -> Iterator[Located]:
         entry = self._objects.get(digest)

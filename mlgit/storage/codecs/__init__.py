@@ -33,8 +33,8 @@ class Codec(Protocol):
 
     needs_base: bool
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
-        """Return the stored bytes, of any length.
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
+        """Return the stored bytes, of any length, in pieces; they hold until this thread encodes again.
 
         Args:
             raw: The chunk; its length is a multiple of ``width``.

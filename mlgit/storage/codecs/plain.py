@@ -22,10 +22,10 @@ class Raw:
 
     needs_base = False
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return the bytes."""
         del width, base
-        return bytes(raw)
+        return [raw]
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Copy the bytes."""
@@ -40,10 +40,10 @@ class Zstd:
 
     needs_base = False
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return one frame."""
         del width, base
-        return compress(raw)
+        return [compress(raw)]
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Decompress one frame."""
@@ -56,10 +56,10 @@ class Copy:
 
     needs_base = True
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return no bytes; the caller has seen that chunk and base are equal."""
         del raw, width, base
-        return b""
+        return []
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Copy the base."""

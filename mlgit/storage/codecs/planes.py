@@ -3,10 +3,13 @@
 High bytes of weights are alike and compress, low bytes are noise and stay raw. A difference to a base makes the
 higher planes nearly zero. Stored form of all three: for each plane, from the least significant byte up, its stored
 length as ``u32``; then the planes. A plane as long as the number of elements is raw, a shorter one a zstd frame.
+
+Arrays are worked on in blocks that fit a core's cache, in memory the thread keeps, with every step in place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any
 
@@ -15,11 +18,12 @@ import numpy.typing as npt
 
 from mlgit.storage.codecs import CodecError, Readable
 from mlgit.storage.codecs.plain import compress, decompress
+from mlgit.storage.scratch import scratch
 
 Array = npt.NDArray[Any]
 _UNSIGNED: dict[int, np.dtype[Any]] = {1: np.dtype("<u1"), 2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
 _SIGNED: dict[int, np.dtype[Any]] = {1: np.dtype("<i1"), 2: np.dtype("<i2"), 4: np.dtype("<i4"), 8: np.dtype("<i8")}
-_BLOCK_BYTES = 1 << 17
+_BLOCK_BYTES = 1 << 18
 _LENGTH = Struct("<I")
 
 
@@ -28,16 +32,23 @@ class Shuffle:
 
     needs_base = False
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return the planes of ``raw``."""
         del base
-        return _pack(_split(np.frombuffer(raw, _UNSIGNED[width])))
+        elements = np.frombuffer(raw, _UNSIGNED[width])
+        planes = _new_planes(elements.size, width)
+        for part, work in _blocks(elements.size, width, "work"):
+            np.copyto(work, elements[part])
+            _split(work, planes[:, part])
+        return _pack(planes)
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Put the planes together."""
         del base
         elements = np.frombuffer(target, _unsigned(width))
-        _join(_unpack(stored, elements.size, width), elements)
+        planes = _unpack(stored, elements.size, width)
+        for part, _ in _blocks(elements.size, width, "work"):
+            _join(planes, part, elements[part])
 
 
 class Difference:
@@ -49,31 +60,36 @@ class Difference:
 
     needs_base = True
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return the planes of the difference."""
         new, old = np.frombuffer(raw, _SIGNED[width]), np.frombuffer(_given(base), _SIGNED[width])
-        coded = np.empty_like(new)
-        for part in _blocks(new.size, width):
-            step = _ordered(new[part])
-            step -= _ordered(old[part])
-            out = coded[part]
-            np.left_shift(step, 1, out=out)
-            step >>= 8 * width - 1
-            out ^= step
-        return _pack(_split(coded.view(_UNSIGNED[width])))
+        planes = _new_planes(new.size, width)
+        for part, work in _blocks(new.size, width, "work"):
+            other = _scratch(work.size, width, "other")
+            _ordered(new[part], work)
+            _ordered(old[part], other)
+            np.subtract(work, other, out=work)
+            np.right_shift(work, 8 * width - 1, out=other)
+            np.left_shift(work, 1, out=work)
+            np.bitwise_xor(work, other, out=work)
+            _split(work, planes[:, part])
+        return _pack(planes)
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Add the difference to the base."""
         elements = np.frombuffer(target, _unsigned(width))
         old = np.frombuffer(_given(base), _SIGNED[width])
-        _join(_unpack(stored, elements.size, width), elements)
-        for part in _blocks(elements.size, width):
-            coded = elements[part]
-            step = (coded >> 1).view(_SIGNED[width])
-            coded &= 1
-            step ^= -coded.view(_SIGNED[width])
-            step += _ordered(old[part])
-            coded.view(_SIGNED[width])[...] = _ordered(step)
+        planes = _unpack(stored, elements.size, width)
+        for part, work in _blocks(elements.size, width, "work"):
+            out, other = elements[part], _scratch(work.size, width, "other")
+            _join(planes, part, out)
+            np.bitwise_and(out, 1, out=other.view(out.dtype))
+            np.negative(other, out=other)
+            np.right_shift(out, 1, out=work.view(out.dtype))
+            np.bitwise_xor(work, other, out=work)
+            _ordered(old[part], other)
+            np.add(work, other, out=work)
+            _ordered(work, out.view(work.dtype))
 
 
 class ExclusiveOr:
@@ -81,16 +97,23 @@ class ExclusiveOr:
 
     needs_base = True
 
-    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> bytes:
+    def encode(self, raw: memoryview, width: int, base: memoryview | None) -> list[Readable]:
         """Return the planes of the exclusive or."""
-        new, old = np.frombuffer(raw, _UNSIGNED[width]), np.frombuffer(_given(base), _UNSIGNED[width])
-        return _pack(_split(new ^ old))
+        new, old = np.frombuffer(raw, _SIGNED[width]), np.frombuffer(_given(base), _SIGNED[width])
+        planes = _new_planes(new.size, width)
+        for part, work in _blocks(new.size, width, "work"):
+            np.bitwise_xor(new[part], old[part], out=work)
+            _split(work, planes[:, part])
+        return _pack(planes)
 
     def decode(self, stored: Readable, target: memoryview, width: int, base: memoryview | None) -> None:
         """Flip the bits back."""
         elements = np.frombuffer(target, _unsigned(width))
-        _join(_unpack(stored, elements.size, width), elements)
-        elements ^= np.frombuffer(_given(base), _UNSIGNED[width])
+        old = np.frombuffer(_given(base), _UNSIGNED[width])
+        planes = _unpack(stored, elements.size, width)
+        for part, _ in _blocks(elements.size, width, "work"):
+            _join(planes, part, elements[part])
+            np.bitwise_xor(elements[part], old[part], out=elements[part])
 
 
 def _given(base: memoryview | None) -> memoryview:
@@ -105,48 +128,52 @@ def _unsigned(width: int) -> np.dtype[Any]:
     return _UNSIGNED[width]
 
 
-def _blocks(count: int, width: int) -> list[slice]:
-    """Cut ``count`` elements so that the steps of a codec stay in the fastest caches."""
+def _scratch(count: int, width: int, name: str) -> Array:
+    return np.frombuffer(scratch(name, count * width), _SIGNED[width])
+
+
+def _blocks(count: int, width: int, name: str) -> Iterator[tuple[slice, Array]]:
+    """Cut ``count`` elements into blocks and yield each with signed working memory of its size."""
     step = _BLOCK_BYTES // width
-    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    for start in range(0, count, step):
+        end = min(start + step, count)
+        yield slice(start, end), _scratch(end - start, width, name)
 
 
-def _ordered(bits: Array) -> Array:
-    """Map float bits to integers of the same order, or back; a new array."""
-    mask = bits >> (8 * bits.itemsize - 1)
-    mask &= np.iinfo(bits.dtype).max
-    mask ^= bits
-    return mask
+def _ordered(bits: Array, out: Array) -> None:
+    """Map float bits, as signed integers, to integers of the same order, or back; ``out`` is another array."""
+    np.right_shift(bits, 8 * bits.itemsize - 1, out=out)
+    np.bitwise_and(out, np.iinfo(bits.dtype).max, out=out)
+    np.bitwise_xor(out, bits, out=out)
 
 
-def _split(elements: Array) -> Array:
-    """Return planes ``(width, n)``, least significant first."""
-    width = elements.itemsize
-    planes = np.empty((width, elements.size), np.uint8)
-    for part in _blocks(elements.size, width):
-        shifted = elements[part].copy()
-        for plane in planes:
-            np.copyto(plane[part], shifted, casting="unsafe")
-            shifted >>= 8 if width > 1 else 0
-    return planes
+def _new_planes(count: int, width: int) -> Array:
+    return np.frombuffer(scratch("planes", count * width), np.uint8).reshape(width, count)
 
 
-def _join(planes: list[Array], elements: Array) -> None:
-    """Fill ``elements`` from planes, least significant first."""
-    for part in _blocks(elements.size, elements.itemsize):
-        out = elements[part]
-        np.copyto(out, planes[-1][part])
-        for plane in planes[-2::-1]:
-            out <<= 8
-            out |= plane[part]
+def _split(work: Array, planes: Array) -> None:
+    """Fill planes ``(width, n)``, least significant first; ``work``, of signed integers, is used up."""
+    shifting = work.view(_UNSIGNED[work.itemsize])
+    for number, plane in enumerate(planes):
+        np.copyto(plane, shifting, casting="unsafe")
+        if number + 1 < len(planes):
+            np.right_shift(shifting, 8, out=shifting)
 
 
-def _pack(planes: Array) -> bytes:
+def _join(planes: list[Array], part: slice, out: Array) -> None:
+    """Fill ``out``, of unsigned integers, from one part of the planes, least significant first."""
+    np.copyto(out, planes[-1][part])
+    for plane in planes[-2::-1]:
+        np.left_shift(out, 8, out=out)
+        np.bitwise_or(out, plane[part], out=out)
+
+
+def _pack(planes: Array) -> list[Readable]:
     stored: list[Readable] = []
     for plane in planes:
         frame = compress(plane.data, is_plane=True)
         stored.append(frame if len(frame) < plane.size else plane.data)
-    return b"".join((*(_LENGTH.pack(len(plane)) for plane in stored), *stored))
+    return [b"".join(_LENGTH.pack(len(plane)) for plane in stored), *stored]
 
 
 def _unpack(stored: Readable, count: int, width: int) -> list[Array]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mlgit.objects import BITS
-from mlgit.storage.codecs import COPY, DIFFERENCE, EXCLUSIVE_OR, RAW, SHUFFLE, ZSTD, codec
+from mlgit.storage.codecs import COPY, DIFFERENCE, EXCLUSIVE_OR, RAW, SHUFFLE, ZSTD, Readable, codec
 
 SMALL_BYTES = 1 << 16
 """A chunk up to this size is encoded with every candidate, a larger one with the best on a sample."""
@@ -38,7 +39,7 @@ class Content:
         return cls(width, is_float=width > 1 and dtype.startswith(("F", "BF", "C")), is_tensor=True)
 
 
-def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> tuple[int, bytes]:
+def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> tuple[int, list[Readable]]:
     """Encode a chunk.
 
     Args:
@@ -47,18 +48,31 @@ def encode_chunk(raw: memoryview, content: Content, base: memoryview | None) -> 
         base: Bytes of the base's chunk, as many, or None.
 
     Returns:
-        Codec number and stored bytes, never more than ``raw``.
+        Codec number and the stored bytes in pieces, together never more than ``raw``. They hold until this thread
+        encodes again.
     """
     if content.is_record and len(raw) < RECORD_BYTES:
-        return RAW, bytes(raw)
+        return RAW, [raw]
     if base is not None and raw == base:
-        return COPY, b""
+        return COPY, []
     numbers = _candidates(content, has_base=base is not None, small=len(raw) <= SMALL_BYTES)
-    if len(numbers) > 1 and len(raw) > SMALL_BYTES:
-        numbers = [_best_on_sample(numbers, raw, content.width, base)]
-    tried = [(number, codec(number).encode(raw, content.width, base)) for number in numbers]
-    number, stored = min(tried, key=lambda pair: len(pair[1]))
-    return (number, stored) if len(stored) < len(raw) else (RAW, bytes(raw))
+    number = _smallest(numbers, raw, content.width, base)
+    pieces = codec(number).encode(raw, content.width, base)
+    return (number, pieces) if total(pieces) < len(raw) else (RAW, [raw])
+
+
+def total(pieces: Iterable[Readable]) -> int:
+    """Return how many bytes the pieces have together."""
+    return sum(map(len, pieces))
+
+
+def _smallest(numbers: list[int], raw: memoryview, width: int, base: memoryview | None) -> int:
+    """Return the codec that does best: on the chunk when it is small, else on a sample."""
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(raw) > SMALL_BYTES:
+        raw, base = _sample(raw), None if base is None else _sample(base)
+    return min(numbers, key=lambda number: total(codec(number).encode(raw, width, base)))
 
 
 def _candidates(content: Content, *, has_base: bool, small: bool) -> list[int]:
@@ -70,12 +84,6 @@ def _candidates(content: Content, *, has_base: bool, small: bool) -> list[int]:
     if has_base and (not content.is_float or content.width == 2):
         numbers.append(EXCLUSIVE_OR)
     return numbers
-
-
-def _best_on_sample(numbers: list[int], raw: memoryview, width: int, base: memoryview | None) -> int:
-    sample = _sample(raw)
-    base_sample = None if base is None else _sample(base)
-    return min(numbers, key=lambda number: len(codec(number).encode(sample, width, base_sample)))
 
 
 def _sample(data: memoryview) -> memoryview:
