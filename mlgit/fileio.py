@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,11 @@ _HINTS = {
     errno.EPERM: "check the permissions of the path",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
 }
+
+
+def random_hex() -> str:
+    """Return twelve hexadecimal digits for a name that nobody else has; ``secrets`` would import half of OpenSSL."""
+    return os.urandom(6).hex()
 
 
 def file_system_error(error: OSError, doing: str, path: Path) -> FileSystemError:
@@ -69,7 +73,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     Raises:
         FileSystemError: The operating system refused; ``path`` is as it was.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{random_hex()}.tmp")
     try:
         try:
             with temporary.open("x+b") as stream:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 import pwd
-import secrets
 import shutil
-import socket
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
+from mlgit.fileio import file_system_error, random_hex, read_file, sync_directory, write_file
 from mlgit.history import revision
 from mlgit.interrupts import held_back
-from mlgit.objects import Commit, CommitId, Identity, JsonValue, Manifest, ManifestId, ObjectId, Timestamp
+from mlgit.objects import Commit, CommitId, Identity, JsonValue, ManifestId, ObjectId, Timestamp
 from mlgit.storage.lock import FileLock
 from mlgit.storage.objects import ObjectDatabase
 from mlgit.storage.refnames import check_ref_name
 from mlgit.storage.refs import RefStore
+
+if TYPE_CHECKING:  # the history is read without manifests
+    from mlgit.objects import Manifest
 
 FOLDER = ".mlgit"
 FORMAT = b"mlgit repository 1\n"
@@ -110,8 +110,11 @@ def read_toml(path: Path) -> dict[str, JsonValue]:
         InvalidInputError: Not TOML, or not UTF-8; the place is named.
         FileNotFoundError: No such file.
     """
+    data = read_file(path)
+    import tomllib  # noqa: PLC0415 - most runs find no settings to read
+
     try:
-        return cast("dict[str, JsonValue]", tomllib.loads(read_file(path).decode("utf-8")))
+        return cast("dict[str, JsonValue]", tomllib.loads(data.decode("utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"'{path}' is not valid TOML: {error}", kind="bad-toml") from error
 
@@ -168,7 +171,7 @@ class Repository:
         root = Path(os.path.realpath(root))  # `..` and links followed: what lies above it counts
         check_outside(root)
         check_branch_name(branch)
-        temporary = root / f"{FOLDER}.{secrets.token_hex(6)}.tmp"
+        temporary = root / f"{FOLDER}.{random_hex()}.tmp"
         try:
             with new_directories(root), held_back():
                 try:
@@ -225,7 +228,7 @@ class Repository:
         settings = self.settings
         account = _account()
         return Identity(
-            settings.text("user.name") or account, settings.text("user.email") or f"{account}@{socket.gethostname()}"
+            settings.text("user.name") or account, settings.text("user.email") or f"{account}@{os.uname().nodename}"
         )
 
     def commit_of(self, commit_id: CommitId) -> Commit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from typing import NoReturn
 
 READER_GONE = 141
 """Exit code of a program that died of SIGPIPE, as git does when ``git log | head`` has seen enough."""
+
+GARBAGE_AFTER = 10_000
+"""After how many new objects Python looks for garbage: its own 700 are reached again and again by imports alone."""
 
 VERBS: Mapping[str, Mapping[str, str]] = {
     "start a repository": {
@@ -84,7 +88,12 @@ def run() -> NoReturn:
             setattr(sys, name, stream)
         elif stream.fileno() == descriptor:
             stream.reconfigure(errors="backslashreplace")  # a terminal of few characters shows the others escaped
-    sys.exit(main())
+    gc.set_threshold(GARBAGE_AFTER)
+    try:
+        code = main()
+    finally:
+        gc.freeze()  # the process ends: no use in a search for garbage among all that was imported
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str]) -> int:

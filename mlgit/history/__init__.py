@@ -1,27 +1,21 @@
 """The commit graph: ancestors, merge bases, revisions as text, the lineage of weights, and how to draw it.
 
 Everything reads commits through a function or a small protocol, so nothing here knows files, packs or locks; nothing
-here changes a repository. ``lineage`` needs networkx and is therefore imported only by those who use it.
+here changes a repository. ``lineage`` (which needs networkx) and ``graph`` are imported only by those who use them.
 """
 
 from mlgit.history.ancestry import Order, Read, ancestors, is_ancestor, merge_bases, parent_ids, walk
-from mlgit.history.graph import ASCII, UNICODE, GraphRow, GraphStyle, graph_rows
 from mlgit.history.interfaces import HeadLike, ObjectSource, RefSource
 from mlgit.history.names import names_by_commit, short_name
 from mlgit.history.revision import resolve, resolve_many
 
 __all__ = [
-    "ASCII",
-    "UNICODE",
-    "GraphRow",
-    "GraphStyle",
     "HeadLike",
     "ObjectSource",
     "Order",
     "Read",
     "RefSource",
     "ancestors",
-    "graph_rows",
     "is_ancestor",
     "merge_bases",
     "names_by_commit",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
-from mlgit.objects import Commit, CommitId, ObjectId, Tag, TagId
+from mlgit.objects import Commit, CommitId, ObjectId, TagId
+
+if TYPE_CHECKING:
+    from mlgit.objects import Tag
 
 
 class HeadLike(Protocol):

@@ -9,8 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeAlias, cast
 
-import rfc8785
-
 from mlgit.errors import CorruptObjectError, InvalidInputError
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
@@ -25,6 +23,8 @@ def canonical_json(value: JsonValue) -> bytes:
     Raises:
         InvalidInputError: Something that has no canonical form.
     """
+    import rfc8785  # noqa: PLC0415 - whoever only reads never encodes
+
     try:
         return rfc8785.dumps(_plain(value))
     except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:

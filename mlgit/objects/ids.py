@@ -6,7 +6,6 @@ shape, so equal bytes of different meaning have different ids.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
@@ -19,7 +18,7 @@ from mlgit.objects.encoding import canonical_json
 Buffer = bytes | bytearray | memoryview
 LENGTH = 64
 SHORT = 10
-_DIGITS = frozenset(string.digits + "abcdef")
+_DIGITS = frozenset("0123456789abcdef")
 
 
 class ObjectId(str):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from functools import cache
+from typing import ClassVar, Self, cast
 
 from mlgit.errors import CorruptObjectError
 from mlgit.objects.encoding import Fields, JsonValue, canonical_json, parse_json
@@ -62,13 +64,32 @@ class Record(ABC):
         return cls.from_fields(fields)
 
 
+RECORDS: Mapping[str, str] = {
+    "manifest": "mlgit.objects.manifest:Manifest",
+    "commit": "mlgit.objects.commit:Commit",
+    "tag": "mlgit.objects.tag:Tag",
+    "certificate": "mlgit.objects.certificate:CertificateResult",
+}
+"""Kind -> ``module:class``; nothing is imported before it is used."""
+
+
+@cache
+def record_type(kind: str) -> type[Record]:
+    """Return the class for a kind of record, importing its module.
+
+    Raises:
+        CorruptObjectError: There is no such kind.
+    """
+    if kind not in RECORDS:
+        raise CorruptObjectError(f"'{kind}' is not a kind of record")
+    module, _, name = RECORDS[kind].partition(":")
+    return cast("type[Record]", getattr(importlib.import_module(module), name))
+
+
 def decode_record(kind: str, data: bytes) -> Record:
     """Read the record of any kind, by its kind's name.
 
     Raises:
         CorruptObjectError: Not such a record.
     """
-    for record in Record.__subclasses__():
-        if record.kind == kind:
-            return record.decode(data)
-    raise CorruptObjectError(f"'{kind}' is not a kind of record")
+    return record_type(kind).decode(data)

@@ -16,7 +16,7 @@ from mlgit.porcelain.model_layout import place_weights
 from mlgit.porcelain.switch import replace_working_files
 from mlgit.progress import Progress
 from mlgit.repository import Repository
-from mlgit.storage.objects import Transaction
+from mlgit.storage.transaction import Transaction
 from mlgit.tomledit import edited
 from mlgit.training.record import package_versions
 from mlgit.weights.sources import Source, SourceFile, read_source

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mlgit.errors import InvalidInputError
 from mlgit.history.ancestry import Order, walk
 from mlgit.history.names import names_by_commit
-from mlgit.objects import CertificateId, CertificateResult, Commit, CommitId
+from mlgit.objects import CertificateId, Commit, CommitId
 from mlgit.repository import CERTIFICATES, Repository
+
+if TYPE_CHECKING:  # most commits have no certificate
+    from mlgit.objects import CertificateResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch
 
 from mlgit.objects import BlobFile, Manifest, TensorEntry, TensorFile
 from mlgit.repository import Repository
-from mlgit.storage.objects import Transaction
+from mlgit.storage.transaction import Transaction
 from mlgit.weights.header import build_header
 from mlgit.weights.stored import store
 from mlgit.worktree.checkout import checkout, remember

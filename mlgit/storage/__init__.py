@@ -5,9 +5,9 @@ one new file, synced and renamed; nothing that exists is rewritten. Readers take
 """
 
 from mlgit.storage.lock import FileLock
-from mlgit.storage.objects import ObjectDatabase, Transaction
+from mlgit.storage.objects import ObjectDatabase
 from mlgit.storage.reflog import ReflogEntry
 from mlgit.storage.refnames import check_ref_name
 from mlgit.storage.refs import Head, RefStore
 
-__all__ = ["FileLock", "Head", "ObjectDatabase", "RefStore", "ReflogEntry", "Transaction", "check_ref_name"]
+__all__ = ["FileLock", "Head", "ObjectDatabase", "RefStore", "ReflogEntry", "check_ref_name"]

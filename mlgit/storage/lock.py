@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import time
 from pathlib import Path
 from types import TracebackType
@@ -58,6 +57,8 @@ class FileLock:
             while not self._try_once():
                 if time.monotonic() >= deadline:
                     raise self._held()
+                import random  # noqa: PLC0415 - few have to wait
+
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 1.5, 0.05)
         except FileNotFoundError:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
-from mlgit.objects import (
-    CertificateId,
-    CertificateResult,
-    Commit,
-    CommitId,
-    Manifest,
-    ManifestId,
-    ObjectId,
-    Record,
-    Tag,
-    TagId,
-    TensorId,
-)
+from mlgit.objects import CertificateId, CommitId, ManifestId, ObjectId, Record, TagId, TensorId, record_type
 from mlgit.objects.ids import ID_TYPES, LENGTH
+from mlgit.objects.record import RECORDS
 from mlgit.storage.chunk_reader import ChunkReader
 from mlgit.storage.directories import make_directories
 from mlgit.storage.located import Located
@@ -29,12 +17,11 @@ from mlgit.storage.pack_check import check_pack
 from mlgit.storage.pack_folder import PackFolder
 from mlgit.storage.pack_format import DEFAULT_DEPTH, MAX_RECORD_BYTES
 from mlgit.storage.payload import PayloadReader, tensor_type
-from mlgit.storage.transaction import Transaction
 from mlgit.storage.workers import Workers
 
-_RECORDS: dict[str, type[Record]] = {record.kind: record for record in (Manifest, Commit, Tag, CertificateResult)}
-
-__all__ = ["ObjectDatabase", "Transaction"]
+if TYPE_CHECKING:  # imported by those who need them: most runs write nothing and read commits alone
+    from mlgit.objects import CertificateResult, Commit, Manifest, Tag
+    from mlgit.storage.transaction import Transaction
 
 
 class ObjectDatabase:
@@ -73,6 +60,8 @@ class ObjectDatabase:
             depth: How many differences may stand between a chunk and its value, 0 to 8.
             again: Objects to store although they are known: damaged ones that are to be mended.
         """
+        from mlgit.storage.transaction import Transaction  # noqa: PLC0415 - most runs only read
+
         return Transaction(self._folder, self._workers, depth=depth, again=again)
 
     def __contains__(self, object_id: ObjectId) -> bool:
@@ -164,9 +153,9 @@ class ObjectDatabase:
         """
         if self.size(object_id) > MAX_RECORD_BYTES:
             raise CorruptObjectError(f"{object_id.kind} {object_id.short} has {self.size(object_id)} bytes")
-        if object_id.kind not in _RECORDS:
+        if object_id.kind not in RECORDS:
             raise InvalidInputError(f"a {object_id.kind} is not a record", kind="bad-id")
-        return _RECORDS[object_id.kind].decode(self.read(object_id))
+        return record_type(object_id.kind).decode(self.read(object_id))
 
     def ids(self, kind: str | None = None) -> Iterator[ObjectId]:
         """Yield the ids of all objects, or of those of one kind; each once, in no order. Damaged packs are left out."""
@@ -180,7 +169,7 @@ class ObjectDatabase:
 
     def with_prefix(self, prefix: str, kind: str | None = None) -> list[ObjectId]:
         """Return the ids that start with these hexadecimal digits, sorted; of one kind, if it is given."""
-        if len(prefix) > LENGTH or not set(prefix) <= set(string.hexdigits.lower()):
+        if len(prefix) > LENGTH or not set(prefix) <= set("0123456789abcdef"):
             return []
         found = self._folder.with_prefix(prefix)
         return [

@@ -7,8 +7,8 @@ is read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from struct import Struct
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -40,8 +40,7 @@ KIND_NAMES = {number: name for name, number in KIND_NUMBERS.items()}
 _ZEROS = bytes(8)
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectEntry:
+class ObjectEntry(NamedTuple):
     """One object of a pack.
 
     Attributes:
@@ -63,8 +62,7 @@ class ObjectEntry:
     metadata: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkEntry:
+class ChunkEntry(NamedTuple):
     """One chunk of a pack.
 
     Attributes:

@@ -7,7 +7,6 @@ writer: when its process ran on this host and has ended, or when nothing was wri
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from mlgit.errors import CorruptObjectError
-from mlgit.fileio import file_system_error, sync_directory
+from mlgit.fileio import file_system_error, random_hex, sync_directory
 from mlgit.storage import pack_format as layout
 from mlgit.storage.encoder import Encoded
 from mlgit.storage.owner import Owner
@@ -39,7 +38,7 @@ class PackWriter:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.path = root / f"{TEMPORARY_PREFIX}{Owner.current().tag}-{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+        self.path = root / f"{TEMPORARY_PREFIX}{Owner.current().tag}-{random_hex()}{TEMPORARY_SUFFIX}"
         self.chunks: list[ChunkEntry] = []
         self._buffer = bytearray(layout.HEADER.pack(layout.MAGIC, layout.VERSION, 0))
         self._end = len(self._buffer)

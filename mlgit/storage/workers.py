@@ -6,8 +6,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 MAX_THREADS = 16
@@ -33,6 +35,8 @@ class Workers:
         """Run ``function`` in a thread."""
         with self._lock:
             if self._pool is None or self._pid != os.getpid():
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most runs need no threads
+
                 self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="mlgit-codec")
                 self._pid = os.getpid()
             return self._pool.submit(function)
@@ -76,6 +80,10 @@ class InOrder(Generic[T]):
 
     def cancel(self) -> None:
         """Drop everything, and wait for what already runs: it may be writing into somebody's buffer."""
+        if not self._futures:
+            return
+        from concurrent.futures import wait  # noqa: PLC0415 - as above
+
         for future in self._futures:
             future.cancel()
         wait(self._futures)

@@ -9,7 +9,6 @@ from mlgit.history import (
     ObjectSource,
     Order,
     RefSource,
-    graph_rows,
     is_ancestor,
     merge_bases,
     names_by_commit,
@@ -18,6 +17,7 @@ from mlgit.history import (
     resolve_many,
     walk,
 )
+from mlgit.history.graph import graph_rows
 from mlgit.objects import Commit, Identity, Manifest, Parent, Role, Stage, Tag, Timestamp
 from mlgit.storage.objects import ObjectDatabase
 from mlgit.storage.refs import RefStore
