@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgit.errors import (
-    AlreadyExistsError,
-    ConflictError,
-    CorruptObjectError,
-    FileSystemError,
-    InvalidInputError,
-    NotFoundError,
-)
+from mlgit.errors import ConflictError, FileSystemError, NotFoundError
 from mlgit.fileio import file_system_error, sync_directory, write_file
 from mlgit.objects import CommitId, Identity, ObjectId, Timestamp
-from mlgit.objects.ids import ID_TYPES
 from mlgit.storage import reflog
 from mlgit.storage.directories import files_below, make_directories, remove_empty
 from mlgit.storage.lock import FileLock, break_if_stale
+from mlgit.storage.ref_values import (
+    HEAD,
+    LOG_SUFFIX,
+    as_commit,
+    check_branch,
+    clash,
+    moved,
+    parse_symbolic,
+    parse_value,
+)
 from mlgit.storage.reflog import ReflogEntry, write_value
 from mlgit.storage.refnames import check_ref_name
 
-HEAD = "HEAD"
-_LOG_END = "..log"
 _ATTEMPTS = 20
 
 
@@ -73,7 +73,7 @@ class RefStore:
             InvalidInputError: The name is not that of a branch.
             FileSystemError: The operating system refused.
         """
-        _check_branch(branch)
+        check_branch(branch)
         for name in ("refs/heads", "refs/tags", "logs"):
             make_directories(root / name, root)
         write_file(root / HEAD, f"ref: {branch}\n".encode())
@@ -94,7 +94,7 @@ class RefStore:
 
     def _read(self, name: str) -> ObjectId | None:
         text = self._content(name)
-        return None if text is None else _parse_value(name, text)
+        return None if text is None else parse_value(name, text)
 
     def _content(self, name: str) -> str | None:
         path = self.root / name
@@ -138,7 +138,7 @@ class RefStore:
         with self._holding(name):
             current = self._read(name)
             if write_value(current) != write_value(expected):  # equal digits of another kind are another value
-                raise _moved(name, expected, current)
+                raise moved(name, expected, current)
             if new is not None:
                 self._make_room(name)
             entry = ReflogEntry(current, new, who, when, reason)
@@ -166,11 +166,11 @@ class RefStore:
             CorruptObjectError: HEAD holds something else than a branch or a commit.
         """
         text = self._head_content()
-        branch = _parse_symbolic(text)
+        branch = parse_symbolic(text)
         if branch is None:
-            return Head(None, _as_commit(HEAD, _parse_value(HEAD, text)))
+            return Head(None, as_commit(HEAD, parse_value(HEAD, text)))
         value = self._read(branch)
-        return Head(branch, None if value is None else _as_commit(branch, value))
+        return Head(branch, None if value is None else as_commit(branch, value))
 
     def set_head(self, target: str | CommitId, *, who: Identity, when: Timestamp, reason: str) -> None:
         """Check out a branch or, detached, a commit.
@@ -187,7 +187,7 @@ class RefStore:
             FileSystemError: The operating system refused; HEAD is as it was.
         """
         if not isinstance(target, CommitId):
-            _check_branch(target)
+            check_branch(target)
         with FileLock(self.root / "HEAD.lock", timeout_s=self.timeout_s):
             new = target if isinstance(target, CommitId) else self._read(target)
             self._log(HEAD, ReflogEntry(self.head().commit, new, who, when, reason))
@@ -211,8 +211,8 @@ class RefStore:
     def reflog_names(self) -> Iterator[str]:
         """Yield the names that have a log, sorted: ``HEAD`` and full names, those of deleted refs among them."""
         folder = self.root / "logs"
-        names = (name.removeprefix("logs/") for name in files_below(folder, self.root) if name.endswith(_LOG_END))
-        yield from sorted(name.removesuffix(_LOG_END) for name in names)
+        names = (name.removeprefix("logs/") for name in files_below(folder, self.root) if name.endswith(LOG_SUFFIX))
+        yield from sorted(name.removesuffix(LOG_SUFFIX) for name in names)
 
     def _head_content(self) -> str:
         text = self._content(HEAD)
@@ -221,17 +221,17 @@ class RefStore:
         return text
 
     def _symbolic_head(self) -> str | None:
-        return _parse_symbolic(self._head_content())
+        return parse_symbolic(self._head_content())
 
     def _check_room(self, name: str) -> None:
         parts = name.split("/")
         for end in range(3, len(parts)):
             shorter = "/".join(parts[:end])
             if (self.root / shorter).is_file():
-                raise _clash(name, shorter)
+                raise clash(name, shorter)
         longer = next(self.names(name + "/"), None)
         if longer is not None:
-            raise _clash(name, longer)
+            raise clash(name, longer)
 
     @contextmanager
     def _holding(self, name: str) -> Iterator[None]:
@@ -284,7 +284,7 @@ class RefStore:
             raise file_system_error(error, "remove", path) from error
 
     def _log_path(self, name: str) -> Path:
-        return self.root / "logs" / (name + _LOG_END)
+        return self.root / "logs" / (name + LOG_SUFFIX)
 
     def _log(self, name: str, entry: ReflogEntry) -> None:
         path = self._log_path(name)
@@ -295,72 +295,7 @@ class RefStore:
             sync_directory(path.parent)
 
 
-def _check_branch(name: str) -> None:
-    check_ref_name(name)
-    if not name.startswith("refs/heads/"):
-        raise InvalidInputError(f"'{name}' is not the full name of a branch", kind="bad-ref-name")
-
-
 def _sweep(folder: Path, start: str) -> None:
     """Remove what a killed process left half written; the caller knows that nobody writes there now."""
     for leftover in folder.glob(start + "*.tmp"):
         leftover.unlink(missing_ok=True)
-
-
-def _parse_symbolic(text: str) -> str | None:
-    """Return the branch that HEAD names, or None when it does not name one.
-
-    Raises:
-        CorruptObjectError: It names something that cannot be a branch.
-    """
-    if not text.startswith("ref: "):
-        return None
-    name = text.removeprefix("ref: ").removesuffix("\n")
-    try:
-        _check_branch(name)
-    except InvalidInputError as error:
-        raise _damaged(HEAD, text) from error
-    return name
-
-
-def _parse_value(name: str, text: str) -> ObjectId:
-    kind, _, digits = text.removesuffix("\n").partition(" ")
-    if kind not in ID_TYPES or not text.endswith("\n"):
-        raise _damaged(name, text)
-    try:
-        return ID_TYPES[kind](digits)
-    except InvalidInputError as error:
-        raise _damaged(name, text) from error
-
-
-def _as_commit(name: str, value: ObjectId) -> CommitId:
-    if not isinstance(value, CommitId):
-        raise CorruptObjectError(f"'{name}' points at a {value.kind}, not at a commit", kind="corrupt-ref")
-    return value
-
-
-def _damaged(name: str, text: str) -> CorruptObjectError:
-    return CorruptObjectError(
-        f"'{name}' holds {text[:80]!a}, which is neither a branch nor an id",
-        kind="corrupt-ref",
-        hint=f"its last values are in the log: `mlgit reflog {name.removeprefix('refs/heads/')}`",
-    )
-
-
-def _moved(name: str, expected: ObjectId | None, current: ObjectId | None) -> ConflictError:
-    def say(value: ObjectId | None) -> str:
-        return "absent" if value is None else f"at {value.short}"
-
-    return ConflictError(
-        f"'{name}' was expected {say(expected)} but is {say(current)}",
-        kind="ref-moved",
-        hint="somebody moved it meanwhile; look at it and try again",
-    )
-
-
-def _clash(name: str, other: str) -> AlreadyExistsError:
-    return AlreadyExistsError(
-        f"'{name}' cannot be created: '{other}' exists",
-        kind="ref-clash",
-        hint="a name cannot also be the folder of another; choose a different one",
-    )
