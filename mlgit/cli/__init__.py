@@ -43,6 +43,8 @@ and one row in ``VERBS`` of ``mlgit/cli/main.py``: ``"tip": "mlgit.cli.tip:tip"`
 - Print with ``context.output`` only. ``line``, ``block``, ``table``, ``json``, ``data`` are data, on stdout; ``note``,
   ``detail`` and ``warn`` are for people, on stderr. Hand over text as it is: it is cleaned there, always.
 - Numbers in a table stand right with ``Column("size", right=True)`` (``mlgit.cli.output``).
+- Options that several verbs share stand in a frozen dataclass: a parameter of that type, ``flags: TrainingFlags``,
+  becomes one option per field.
 - Raise errors of ``mlgit.errors`` and let the others pass; ``main`` prints them and returns the exit code. A verb that
   prints its own answer may return an exit code instead.
 - Verbs below a verb: ``task = Group("Define tasks", {"add": add, "list": list_tasks})`` (``mlgit.cli.verb``).

@@ -8,22 +8,7 @@ from typing import Annotated
 import typer
 
 from mlgit.cli.context import Context
-from mlgit.cli.training_options import (
-    BatchSize,
-    Device,
-    Dropout,
-    EvalEvery,
-    FreezeSteps,
-    LearningRate,
-    Seed,
-    StageOption,
-    Steps,
-    Trial,
-    TrustCode,
-    WeightDecay,
-    runtime,
-    train_options,
-)
+from mlgit.cli.training_options import TrainingFlags
 from mlgit.errors import InvalidInputError
 
 
@@ -35,18 +20,7 @@ def clone(
     task: Annotated[str | None, typer.Option("--task", help="With --train: the task to fine-tune on.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Fine-tune on --task and commit, after cloning.")] = False,
     message: Annotated[str | None, typer.Option("-m", "--message", help="Message of that commit.")] = None,
-    lr: LearningRate = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    dropout: Dropout = None,
-    weight_decay: WeightDecay = None,
-    eval_every: EvalEvery = None,
-    freeze_steps: FreezeSteps = None,
-    seed: Seed = 0,
-    trial: Trial = 0,
-    stage: StageOption = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
+    flags: TrainingFlags,
 ) -> None:
     """Copy a repository with its history and check out its current branch.
 
@@ -63,20 +37,5 @@ def clone(
         return
     from mlgit.cli.commit import print_commit, train_and_commit
 
-    options = train_options(
-        context,
-        lr=lr,
-        steps=steps,
-        batch_size=batch_size,
-        dropout=dropout,
-        weight_decay=weight_decay,
-        eval_every=eval_every,
-        freeze_steps=freeze_steps,
-        seed=seed,
-        trial=trial,
-        stage=stage,
-    )
-    result = train_and_commit(
-        context, made.repository, task, message or f"fine-tune on {task}", options, runtime(device, trust_code)
-    )
-    print_commit(context, result)
+    text = message or f"fine-tune on {task}"
+    print_commit(context, train_and_commit(context, made.repository, task, text, flags))

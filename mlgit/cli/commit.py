@@ -8,30 +8,11 @@ import typer
 
 from mlgit.cli.context import Context
 from mlgit.cli.output import Styled
-from mlgit.cli.training_options import (
-    BatchSize,
-    Device,
-    Dropout,
-    EvalEvery,
-    FreezeSteps,
-    LearningRate,
-    OptionalTask,
-    Seed,
-    StageOption,
-    Steps,
-    Trial,
-    TrustCode,
-    WeightDecay,
-    parse_stage,
-    runtime,
-    train_options,
-)
+from mlgit.cli.training_options import OptionalTask, TrainingFlags, parse_stage
 from mlgit.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mlgit.porcelain.commit import CommitResult
-    from mlgit.porcelain.open_model import Runtime
-    from mlgit.porcelain.train import TrainOptions
     from mlgit.repository import Repository
 
 
@@ -43,18 +24,7 @@ def commit(
     train: Annotated[bool, typer.Option("--train", help="Fine-tune on --task first.")] = False,
     start: Annotated[str, typer.Option("--from", help="With --train: revision to start from.", metavar="REV")] = "HEAD",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit although nothing changed.")] = False,
-    lr: LearningRate = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    dropout: Dropout = None,
-    weight_decay: WeightDecay = None,
-    eval_every: EvalEvery = None,
-    freeze_steps: FreezeSteps = None,
-    seed: Seed = 0,
-    trial: Trial = 0,
-    stage: StageOption = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
+    flags: TrainingFlags,
 ) -> None:
     """Record the working files on the current branch.
 
@@ -69,7 +39,7 @@ def commit(
             repository,
             message,
             task=task,
-            stage=parse_stage(stage),
+            stage=parse_stage(flags.stage),
             allow_empty=allow_empty,
             actor=context.actor(repository),
             progress=context.progress,
@@ -78,40 +48,27 @@ def commit(
         return
     if task is None:
         raise InvalidInputError("`--train` needs a task", kind="usage", hint="name it with `--task`")
-    options = train_options(
-        context,
-        lr=lr,
-        steps=steps,
-        batch_size=batch_size,
-        dropout=dropout,
-        weight_decay=weight_decay,
-        eval_every=eval_every,
-        freeze_steps=freeze_steps,
-        seed=seed,
-        trial=trial,
-        stage=stage,
-    )
     text = message or f"fine-tune on {task}"
-    print_commit(
-        context, train_and_commit(context, repository, task, text, options, runtime(device, trust_code), start)
-    )
+    print_commit(context, train_and_commit(context, repository, task, text, flags, start))
 
 
 def train_and_commit(
-    context: Context,
-    repository: Repository,
-    task: str,
-    message: str,
-    options: TrainOptions,
-    how: Runtime,
-    start: str = "HEAD",
+    context: Context, repository: Repository, task: str, message: str, flags: TrainingFlags, start: str = "HEAD"
 ) -> CommitResult:
     """Fine-tune and commit in one step."""
     from mlgit.porcelain.commit import commit as record
     from mlgit.porcelain.train import train
 
     actor = context.actor(repository)
-    train(repository, task, start=start, options=options, runtime=how, actor=actor, progress=context.progress)
+    train(
+        repository,
+        task,
+        start=start,
+        options=flags.options(),
+        runtime=flags.runtime(),
+        actor=actor,
+        progress=context.progress,
+    )
     return record(repository, message, task=task, actor=actor, progress=context.progress)
 
 

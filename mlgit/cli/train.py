@@ -8,23 +8,7 @@ import typer
 
 from mlgit.cli.context import Context
 from mlgit.cli.output import Styled
-from mlgit.cli.training_options import (
-    BatchSize,
-    Device,
-    Dropout,
-    EvalEvery,
-    FreezeSteps,
-    LearningRate,
-    Seed,
-    StageOption,
-    Steps,
-    Task,
-    Trial,
-    TrustCode,
-    WeightDecay,
-    runtime,
-    train_options,
-)
+from mlgit.cli.training_options import Task, TrainingFlags
 
 
 def train(
@@ -32,18 +16,7 @@ def train(
     *,
     task: Task,
     start: Annotated[str, typer.Option("--from", help="Revision to start from.", metavar="REV")] = "HEAD",
-    lr: LearningRate = None,
-    steps: Steps = None,
-    batch_size: BatchSize = None,
-    dropout: Dropout = None,
-    weight_decay: WeightDecay = None,
-    eval_every: EvalEvery = None,
-    freeze_steps: FreezeSteps = None,
-    seed: Seed = 0,
-    trial: Trial = 0,
-    stage: StageOption = None,
-    device: Device = "auto",
-    trust_code: TrustCode = False,
+    flags: TrainingFlags,
 ) -> None:
     """Fine-tune on a task and leave the weights in the working directory.
 
@@ -55,25 +28,12 @@ def train(
     from mlgit.porcelain.train import train as run
 
     repository, output = context.repository(), context.output
-    options = train_options(
-        context,
-        lr=lr,
-        steps=steps,
-        batch_size=batch_size,
-        dropout=dropout,
-        weight_decay=weight_decay,
-        eval_every=eval_every,
-        freeze_steps=freeze_steps,
-        seed=seed,
-        trial=trial,
-        stage=stage,
-    )
     found = run(
         repository,
         task,
         start=start,
-        options=options,
-        runtime=runtime(device, trust_code),
+        options=flags.options(),
+        runtime=flags.runtime(),
         actor=context.actor(repository),
         progress=context.progress,
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlgit.cli.context import Context
 from mlgit.errors import InvalidInputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -45,39 +45,46 @@ def runtime(device: str, trust_code: bool) -> Runtime:
     return Runtime(device=device, trust_code=trust_code)
 
 
-def train_options(
-    context: Context,
-    *,
-    lr: float | None,
-    steps: int | None,
-    batch_size: int | None,
-    dropout: float | None,
-    weight_decay: float | None,
-    eval_every: int | None,
-    freeze_steps: int | None,
-    seed: int,
-    trial: int,
-    stage: str | None,
-) -> TrainOptions:
-    """Return the options of a run; what was not given keeps its default, fitted to fewer steps.
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags:
+    """The options of the verbs that train; what was not given keeps its default, fitted to fewer steps."""
 
-    Raises:
-        InvalidInputError: A value out of range, or an unknown stage.
-    """
-    from mlgit.porcelain.train import TrainOptions, fitted_hyper
+    lr: LearningRate = None
+    steps: Steps = None
+    batch_size: BatchSize = None
+    dropout: Dropout = None
+    weight_decay: WeightDecay = None
+    eval_every: EvalEvery = None
+    freeze_steps: FreezeSteps = None
+    seed: Seed = 0
+    trial: Trial = 0
+    stage: StageOption = None
+    device: Device = "auto"
+    trust_code: TrustCode = False
 
-    given = {
-        "lr": lr,
-        "steps": steps,
-        "batch_per_domain": batch_size,
-        "dropout": dropout,
-        "weight_decay": weight_decay,
-        "eval_every": eval_every,
-        "freeze_steps": freeze_steps,
-    }
-    hyper = fitted_hyper({name: value for name, value in given.items() if value is not None})
-    context.output.detail("hyper-parameters: ", ", ".join(f"{key} {value}" for key, value in hyper.to_json().items()))
-    return TrainOptions(hyper=hyper, seed=seed, trial=trial, stage=parse_stage(stage))
+    def runtime(self) -> Runtime:
+        """Return how the model is run."""
+        return runtime(self.device, self.trust_code)
+
+    def options(self) -> TrainOptions:
+        """Return how it is trained.
+
+        Raises:
+            InvalidInputError: A value out of range, or an unknown stage.
+        """
+        from mlgit.porcelain.train import TrainOptions, fitted_hyper
+
+        given = {
+            "lr": self.lr,
+            "steps": self.steps,
+            "batch_per_domain": self.batch_size,
+            "dropout": self.dropout,
+            "weight_decay": self.weight_decay,
+            "eval_every": self.eval_every,
+            "freeze_steps": self.freeze_steps,
+        }
+        hyper = fitted_hyper({name: value for name, value in given.items() if value is not None})
+        return TrainOptions(hyper=hyper, seed=self.seed, trial=self.trial, stage=parse_stage(self.stage))
 
 
 def parse_stage(text: str | None) -> Stage | None:

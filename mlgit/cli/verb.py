@@ -7,8 +7,8 @@ import importlib
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, cast, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -81,12 +81,16 @@ def _register(app: typer.Typer, name: str, function: Verb) -> None:
 def _adapt(function: Verb) -> Verb:
     """Return ``function`` with the signature Typer should see: no context, but the options every verb has."""
     context, *own = inspect.signature(function, eval_str=True).parameters.values()
+    groups = {parameter.name: cast("type[Any]", parameter.annotation) for parameter in own if _is_group(parameter)}
+    own = [each for parameter in own for each in _expanded(parameter)]
     if context.annotation is not Context or _COMMON.keys() & {parameter.name for parameter in own}:
         raise TypeError(f"{function.__qualname__} must take a Context first, and no {' or '.join(_COMMON)}")
 
     @functools.wraps(function)
     def run(*, frame: typer.Context, quiet: bool, verbose: bool, **values: Any) -> int | None:
         as_json = bool(values.get("json"))
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         return function(
             resolve(command=frame.obj, quiet=quiet, verbose=verbose, as_json=as_json, environment=os.environ), **values
         )
@@ -100,3 +104,19 @@ def _adapt(function: Verb) -> Verb:
     run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # inspect reads it from any function
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return run
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation)
+
+
+def _expanded(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """Return the parameter, or one per field where its type is a dataclass: options that several verbs share."""
+    if not _is_group(parameter):
+        return [parameter]
+    hints = get_type_hints(parameter.annotation, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, keyword, annotation=hints[field.name], default=field.default)
+        for field in fields(parameter.annotation)
+    ]
