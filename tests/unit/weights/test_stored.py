@@ -49,7 +49,7 @@ def tensors(draw: st.DrawFn) -> torch.Tensor:
         layouts += [
             lambda t: t[::2],
             lambda t: t[1:],
-            lambda t: t[:1].expand(3, *t.shape[1:]),
+            lambda t: t[:1].expand(3 if len(t) else 0, *t.shape[1:]),
             lambda t: t.unsqueeze(0).transpose(0, -1),
         ]
     return draw(st.sampled_from(layouts))(tensor)
