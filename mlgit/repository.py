@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -218,9 +218,24 @@ class Repository:
         user = [self.user_settings] if self.user_settings else []
         return Settings([*user, self.folder / "config.toml"])
 
-    def lock(self, name: str = "worktree") -> FileLock:
-        """Return the lock that one process at a time may hold: working files and HEAD change under ``worktree``."""
-        return FileLock(self.folder / f"{name}.lock")
+    @contextmanager
+    def lock(self, name: str = "worktree") -> Iterator[None]:
+        """Hold a lock that one process at a time may hold: working files and HEAD change under ``worktree``.
+
+        Nothing is collected meanwhile, as with ``keeping``.
+
+        Raises:
+            ConflictError: Another process holds it; it is named.
+        """
+        with self.keeping(), FileLock(self.folder / f"{name}.lock"):
+            yield
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Return a context manager: while its block runs, no object is collected.
+
+        It belongs around everything from finding or storing an object to a ref that leads to it.
+        """
+        return self.objects.keeping()
 
     @property
     def identity(self) -> Identity:

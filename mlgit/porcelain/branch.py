@@ -58,17 +58,18 @@ def create_branch(repository: Repository, name: str, start: str = "HEAD", *, act
         NotFoundError: ``start`` names nothing.
     """
     check_branch_name(name)
-    commit_id = repository.resolve(start)
-    if repository.refs.read(HEADS + name) is not None:
-        raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
-    repository.refs.update(
-        HEADS + name,
-        commit_id,
-        expected=None,
-        who=actor.who(repository),
-        when=actor.when(),
-        reason=f"branch: created from {start}",
-    )
+    with repository.keeping():
+        commit_id = repository.resolve(start)
+        if repository.refs.read(HEADS + name) is not None:
+            raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
+        repository.refs.update(
+            HEADS + name,
+            commit_id,
+            expected=None,
+            who=actor.who(repository),
+            when=actor.when(),
+            reason=f"branch: created from {start}",
+        )
     return Branch(name, commit_id, repository.commit_of(commit_id), current=False)
 
 

@@ -83,16 +83,17 @@ def _split(task: Task, definition: Certificate, trial: int) -> ValidationSplit |
 
 def _keep(repository: Repository, definition: Certificate, result: CertificateResult) -> CertificateId:
     """Store result and certificate, and give the result its name in the place of an older one."""
-    with repository.objects.transaction() as transaction:
-        transaction.put_blob([definition.source])
-        result_id = transaction.put_record(result)
-    name = result_ref(result.commit, result.certificate, result.definition)
-    repository.refs.update(
-        name,
-        result_id,
-        expected=repository.refs.read(name),
-        who=result.examiner,
-        when=result.time,
-        reason=f"certify: {'passed' if result.passed else 'failed'}",
-    )
+    with repository.keeping():
+        with repository.objects.transaction() as transaction:
+            transaction.put_blob([definition.source])
+            result_id = transaction.put_record(result)
+        name = result_ref(result.commit, result.certificate, result.definition)
+        repository.refs.update(
+            name,
+            result_id,
+            expected=repository.refs.read(name),
+            who=result.examiner,
+            when=result.time,
+            reason=f"certify: {'passed' if result.passed else 'failed'}",
+        )
     return result_id

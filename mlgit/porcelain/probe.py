@@ -137,21 +137,22 @@ def shared_probe(
     )
     made = {**result.record, "command": "probe", "trial": trial, "data_digest": task.data_digest}
     when, who = actor.when(), actor.who(repository)
-    with repository.objects.transaction() as transaction:
-        manifest = place_weights(repository, transaction, result.weights, base)
-        commit = Commit(
-            manifest=transaction.put_record(manifest),
-            parents=(Parent(pretrained, Role.INIT),),
-            stage=Stage.PROBE,
-            task=TaskRef(task.name, task.digest),
-            made=made,
-            metrics=result.metrics,
-            author=who,
-            time=when,
-            message=f"linear probe on {task.name}",
-        )
-        commit_id = transaction.put_record(commit)
-    repository.refs.update(name, commit_id, expected=None, who=who, when=when, reason="probe: trained")
+    with repository.keeping():
+        with repository.objects.transaction() as transaction:
+            manifest = place_weights(repository, transaction, result.weights, base)
+            commit = Commit(
+                manifest=transaction.put_record(manifest),
+                parents=(Parent(pretrained, Role.INIT),),
+                stage=Stage.PROBE,
+                task=TaskRef(task.name, task.digest),
+                made=made,
+                metrics=result.metrics,
+                author=who,
+                time=when,
+                message=f"linear probe on {task.name}",
+            )
+            commit_id = transaction.put_record(commit)
+        repository.refs.update(name, commit_id, expected=None, who=who, when=when, reason="probe: trained")
     return ProbeResult(commit_id, commit, created=True)
 
 

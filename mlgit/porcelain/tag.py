@@ -52,26 +52,27 @@ def create_tag(
         NotFoundError: ``revision`` names nothing.
     """
     check_branch_name(name)
-    commit_id = repository.resolve(revision)
-    if repository.refs.read(TAGS + name) is not None:
-        raise AlreadyExistsError(
-            f"a tag '{name}' exists",
-            kind="tag-exists",
-            hint=f"tags never move; delete it first with `mlgit tag -d {name}`",
-        )
-    if message is not None and not message.strip():
-        raise InvalidInputError(
-            "the message of a tag is empty", kind="no-message", hint="leave out `-m` for a plain tag"
-        )
-    check_text(message or "", "the message")
-    who, when = actor.who(repository), actor.when()
-    value: CommitId | TagId = commit_id
-    tag = None
-    if message is not None:
-        tag = Tag(commit=commit_id, name=name, tagger=who, time=when, message=message)
-        with repository.objects.transaction() as transaction:
-            value = transaction.put_record(tag)
-    repository.refs.update(TAGS + name, value, expected=None, who=who, when=when, reason="tag: created")
+    with repository.keeping():
+        commit_id = repository.resolve(revision)
+        if repository.refs.read(TAGS + name) is not None:
+            raise AlreadyExistsError(
+                f"a tag '{name}' exists",
+                kind="tag-exists",
+                hint=f"tags never move; delete it first with `mlgit tag -d {name}`",
+            )
+        if message is not None and not message.strip():
+            raise InvalidInputError(
+                "the message of a tag is empty", kind="no-message", hint="leave out `-m` for a plain tag"
+            )
+        check_text(message or "", "the message")
+        who, when = actor.who(repository), actor.when()
+        value: CommitId | TagId = commit_id
+        tag = None
+        if message is not None:
+            tag = Tag(commit=commit_id, name=name, tagger=who, time=when, message=message)
+            with repository.objects.transaction() as transaction:
+                value = transaction.put_record(tag)
+        repository.refs.update(TAGS + name, value, expected=None, who=who, when=when, reason="tag: created")
     return TagResult(name, commit_id, tag)
 
 

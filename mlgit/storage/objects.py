@@ -20,7 +20,10 @@ from mlgit.storage.payload import PayloadReader, tensor_type
 from mlgit.storage.workers import Workers
 
 if TYPE_CHECKING:  # imported by those who need them: most runs write nothing and read commits alone
+    from contextlib import AbstractContextManager
+
     from mlgit.objects import CertificateResult, Commit, Manifest, Tag
+    from mlgit.storage.collect import Collector
     from mlgit.storage.transaction import Transaction
 
 
@@ -37,7 +40,7 @@ class ObjectDatabase:
         self.root = root
         self._workers = Workers()
         self._folder = PackFolder(root)
-        self._chunks = ChunkReader(self._folder.copies)
+        self._chunks = ChunkReader(self._folder.copies_anywhere)
         self._payloads = PayloadReader(self._chunks, self._workers)
 
     @classmethod
@@ -63,6 +66,23 @@ class ObjectDatabase:
         from mlgit.storage.transaction import Transaction  # noqa: PLC0415 - most runs only read
 
         return Transaction(self._folder, self._workers, depth=depth, again=again)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Return a context manager: while its block runs, in any process, nothing is collected.
+
+        It belongs around everything from finding an object here to a ref that leads to it; blocks may be nested.
+
+        Raises:
+            ConflictError: On entry: a collector was at work all the time (kind ``locked``).
+            FileSystemError: On entry: the operating system refused.
+        """
+        return self._folder.guard.holding()
+
+    def collector(self) -> Collector:
+        """Return what finds and removes the packs that nothing needs."""
+        from mlgit.storage.collect import Collector  # noqa: PLC0415 - one verb needs it
+
+        return Collector(self._folder)
 
     def __contains__(self, object_id: ObjectId) -> bool:
         try:

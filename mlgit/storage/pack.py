@@ -84,7 +84,7 @@ class Pack:
     @property
     def has_bases(self) -> bool:
         """Whether any chunk is a difference."""
-        return self._base_count > 0
+        return bool(self._base_count)
 
     def base_digests(self) -> list[bytes]:
         """Return the ids of all bases of its differences, 32 bytes each."""

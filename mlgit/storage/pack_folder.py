@@ -15,12 +15,16 @@ from mlgit.errors import CorruptObjectError, FileSystemError
 from mlgit.fileio import file_system_error
 from mlgit.storage import catalogue
 from mlgit.storage.catalogue import PREFIX, SUFFIX, Catalogue
+from mlgit.storage.guard import Guard
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
 
 HINT_DIGITS = 16
 _PACK_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 _OPEN_PACKS = 256
+_LISTINGS = 10
+"""How often the folder is listed for one object at most: a listing made while packs are replaced may show neither the
+old nor the new one, the next one shows the new."""
 _UNCOVERED = 128
 """How many packs may be outside the catalogue before it is written anew; fewer than stay open, so that looking
 through them needs no file to be opened twice."""
@@ -48,6 +52,8 @@ class PackFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.guard = Guard(root)
+        """Keeps what a writer relies on from being collected."""
         self._lock = threading.RLock()
         self._names: list[str] = []
         self._uncovered: list[str] = []
@@ -56,8 +62,11 @@ class PackFolder:
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._damaged: dict[str, CorruptObjectError] = {}
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
         """List the folder again. Packs that were damaged are tried again: they may have been mended.
+
+        Returns:
+            Whether other packs are there than the last time.
 
         Raises:
             FileSystemError: The operating system refused.
@@ -68,6 +77,7 @@ class PackFolder:
         except OSError as error:
             raise file_system_error(error, "read", self.root) from error
         with self._lock:
+            changed = names != self._names
             self._names = names
             self._damaged.clear()
             for name in set(self._open).difference(names):
@@ -78,6 +88,7 @@ class PackFolder:
                 self._catalogue_signature = found
             covered = self._catalogue.names if self._catalogue else ()
             self._uncovered = sorted(set(names).difference(covered))
+            return changed
 
     def replaced(self, name: str) -> None:
         """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
@@ -104,11 +115,25 @@ class PackFolder:
             CorruptObjectError: The entry found is damaged. A pack that cannot be opened at all is passed over.
             FileSystemError: The operating system refused.
         """
-        found = next(self.copies(digest), None)
-        if found is None:
-            self.refresh()
-            found = next(self.copies(digest), None)
-        return found
+        return next(self.copies_anywhere(digest), None)
+
+    def copies_anywhere(self, digest: bytes) -> Iterator[Located]:
+        """Yield every place of an object; when none is known, look for packs that other processes have added.
+
+        Raises:
+            CorruptObjectError, FileSystemError: As ``find``.
+        """
+        for _ in range(_LISTINGS):
+            found = False
+            for located in self.copies(digest):
+                found = True
+                yield located
+            if found or not self.refresh():
+                break
+        else:
+            return
+        if not found:
+            yield from self.copies(digest)
 
     def contains(self, digest: bytes) -> bool:
         """Whether an undamaged entry of this object is in a pack that is known; the folder is not listed again."""

@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from mlgit.errors import InvalidInputError
-from mlgit.fileio import file_system_error, read_file
+from mlgit.fileio import file_system_error, read_file, write_file
 from mlgit.objects import Identity, ObjectId, Timestamp
 from mlgit.objects.ids import ID_TYPES
 
@@ -128,6 +129,36 @@ def read(path: Path, current: ObjectId | None) -> list[ReflogEntry]:
         return []
     entries = [entry for line in lines if (entry := ReflogEntry.decode(line)) is not None]
     return _without_unmade(entries, current)
+
+
+def expire(path: Path, before_s: int) -> int:
+    """Drop the changes made before a moment, up to the first that was made later; the caller holds the lock.
+
+    Args:
+        path: The log; a missing one is empty.
+        before_s: The moment, in seconds since 1970-01-01T00:00:00Z.
+
+    Returns:
+        How many lines were dropped.
+
+    Raises:
+        FileSystemError: The operating system refused; the log is as it was.
+    """
+    try:
+        lines = read_file(path).split(b"\n")
+    except FileNotFoundError:
+        return 0
+    kept = dropwhile(lambda line: _is_before(line, before_s), (line for line in lines if line))
+    data = b"".join(line + b"\n" for line in kept)
+    dropped = sum(map(bool, lines)) - data.count(b"\n")
+    if dropped:
+        write_file(path, data)
+    return dropped
+
+
+def _is_before(line: bytes, before_s: int) -> bool:
+    entry = ReflogEntry.decode(line.decode("utf-8", "replace"))
+    return entry is None or entry.when.seconds < before_s
 
 
 def _without_unmade(entries: Sequence[ReflogEntry], current: ObjectId | None) -> list[ReflogEntry]:

@@ -8,11 +8,11 @@ other's way, not even the log of a deleted ``a`` and that of ``a/b``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgit.errors import ConflictError, FileSystemError, NotFoundError
+from mlgit.errors import AlreadyExistsError, ConflictError, FileSystemError, NotFoundError
 from mlgit.fileio import file_system_error, sync_directory, write_file
 from mlgit.objects import CommitId, Identity, ObjectId, Timestamp
 from mlgit.storage import reflog
@@ -213,6 +213,31 @@ class RefStore:
         folder = self.root / "logs"
         names = (name.removeprefix("logs/") for name in files_below(folder, self.root) if name.endswith(LOG_SUFFIX))
         yield from sorted(name.removesuffix(LOG_SUFFIX) for name in names)
+
+    def expire_reflog(self, name: str, before_s: int) -> int:
+        """Drop old changes from the log of a ref; where the ref is stays as it is.
+
+        Args:
+            name: Full name, or ``HEAD``.
+            before_s: Changes made before this moment go, in seconds since 1970-01-01T00:00:00Z.
+
+        Returns:
+            How many lines were dropped.
+
+        Raises:
+            ConflictError: The lock of the ref is held (kind ``locked``).
+            FileSystemError: The operating system refused; the log is as it was.
+        """
+        with ExitStack() as stack:
+            if name == HEAD:
+                stack.enter_context(FileLock(self.root / "HEAD.lock", timeout_s=self.timeout_s))
+            holder = self._symbolic_head() if name == HEAD else name
+            if holder is not None:  # the changes of HEAD's branch are written into the log of HEAD too
+                try:
+                    stack.enter_context(self._holding(holder))
+                except AlreadyExistsError:  # 'a/b' was deleted and 'a' exists: nobody can write the log of 'a/b'
+                    return 0
+            return reflog.expire(self._log_path(name), before_s)
 
     def _head_content(self) -> str:
         text = self._content(HEAD)

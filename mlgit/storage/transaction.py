@@ -103,14 +103,14 @@ class Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None and self._objects:
-                self._publish()
-        finally:
-            self._tasks.cancel()
-            if self._writer is not None:
-                self._writer.abandon()
-            self._held.close()
+        with self._held:
+            try:
+                if kind is None and self._objects:
+                    self._publish()
+            finally:
+                self._tasks.cancel()
+                if self._writer is not None:
+                    self._writer.abandon()
 
     def __contains__(self, object_id: ObjectId) -> bool:
         return self._has(object_id.digest)

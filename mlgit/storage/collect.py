@@ -1,0 +1,293 @@
+"""Removing what nothing needs: which packs can go, which are written anew, and the removal itself.
+
+A pack is removed only when each of its objects is either not needed or in a pack that stays, and only while no writer
+is at work. What a pack that stays needs to be decoded, the bases of its differences, stays too.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlgit.errors import CorruptObjectError
+from mlgit.fileio import file_system_error, sync_directory
+from mlgit.objects import ObjectId
+from mlgit.objects.ids import ID_TYPES
+from mlgit.storage.encoder import Encoded
+from mlgit.storage.guard import Guard
+from mlgit.storage.pack import Pack
+from mlgit.storage.pack_folder import PackFolder
+from mlgit.storage.pack_format import CHUNK, OBJECT, ObjectEntry, checksum
+from mlgit.storage.pack_writer import PackWriter, remove_stale
+
+REWRITE_BELOW = 0.75
+"""A pack is written anew when what is needed takes less than this share of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldPack:
+    """A pack that may be removed.
+
+    Attributes:
+        name: File name.
+        identity: Device, inode and time of the last change, so that another pack of the same name is left alone.
+        size_bytes: Its size.
+        needed: The ids, 32 bytes each, of the objects in it that were needed when it was judged.
+        kept_bytes: What a pack of these alone takes, about.
+    """
+
+    name: str
+    identity: tuple[int, int, int]
+    size_bytes: int
+    needed: frozenset[bytes]
+    kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPlan:
+    """What can go.
+
+    Attributes:
+        dead: Packs without any needed object.
+        sparse: Packs to write anew, of which little is needed.
+        packs: How many packs there are.
+        young: How many of them are too young to be judged.
+        damaged: What is wrong with packs that cannot be opened; they stay.
+    """
+
+    dead: tuple[OldPack, ...]
+    sparse: tuple[OldPack, ...]
+    packs: int
+    young: int
+    damaged: tuple[str, ...]
+
+    @property
+    def freed_bytes(self) -> int:
+        """How many bytes the disk gains, about."""
+        return sum(pack.size_bytes for pack in self.dead) + sum(
+            pack.size_bytes - pack.kept_bytes for pack in self.sparse
+        )
+
+
+class Collector:
+    """Finds and removes packs of one database.
+
+    Args:
+        folder: The packs.
+    """
+
+    def __init__(self, folder: PackFolder) -> None:
+        self._folder = folder
+        self._needed: set[bytes] = set()
+        self._bases: dict[str, list[bytes]] = {}
+        self.guard: Guard = folder.guard
+        """Keeps writers away while packs are removed."""
+
+    def need(self, ids: Iterable[ObjectId]) -> None:
+        """Take notice that objects are needed, and with them everything that decodes them.
+
+        Raises:
+            CorruptObjectError: An entry is damaged.
+            FileSystemError: The operating system refused.
+        """
+        self._folder.refresh()
+        pending = [object_id.digest for object_id in ids]
+        while pending:
+            digest = pending.pop()
+            if digest in self._needed:
+                continue
+            self._needed.add(digest)
+            for located in self._folder.copies(digest):
+                if isinstance(located.source, Pack) and located.source.has_bases:
+                    chunks = (located.chunk(place) for place in range(located.entry.chunk_count))
+                    pending += {chunk.base for chunk in chunks if chunk.base is not None}
+
+    def young(self, grace_s: float) -> list[ObjectId]:
+        """Return the ids of all objects in packs that were written less than ``grace_s`` seconds ago."""
+        names = [name for name in self._folder.names() if not _is_old(self._folder.root / name, grace_s)]
+        packs = [pack for name in names if (pack := self._folder.open(name)) is not None]
+        return [
+            ID_TYPES[pack.kind(number)].from_digest(pack.digest(number))
+            for pack in packs
+            for number in range(pack.object_count)
+        ]
+
+    def plan(self, *, grace_s: float) -> CollectionPlan:
+        """Judge every pack by what ``need`` was told; nothing is changed.
+
+        Args:
+            grace_s: Packs younger than this stay as they are, in seconds.
+
+        Raises:
+            CorruptObjectError: An entry of a pack is damaged.
+            FileSystemError: The operating system refused.
+        """
+        candidates: dict[str, OldPack] = {}
+        young = 0
+        names = self._folder.names()
+        for name in names:
+            if not _is_old(self._folder.root / name, grace_s):
+                young += 1
+            elif (pack := self._folder.open(name)) is not None:
+                judged = _judge(pack, self._needed)
+                if judged is not None and judged.kept_bytes < REWRITE_BELOW * judged.size_bytes:
+                    candidates[name] = judged
+        chosen = self._removable(candidates)
+        packs = [candidates[name] for name in sorted(chosen)]
+        return CollectionPlan(
+            dead=tuple(pack for pack in packs if not pack.needed),
+            sparse=tuple(pack for pack in packs if pack.needed),
+            packs=len(names),
+            young=young,
+            damaged=tuple(error.message for error in self._folder.damaged()),
+        )
+
+    def rewrite(self, old: OldPack) -> Path | None:
+        """Copy what is needed of a pack into a new one, durably; the old one stays for now.
+
+        Returns:
+            The new pack; None when the old one is gone or a byte of it is damaged.
+
+        Raises:
+            FileSystemError: The operating system refused.
+        """
+        pack = self._folder.open(old.name)
+        if pack is None:
+            return None
+        remove_stale(self._folder.root)
+        with self.guard.holding():
+            writer = PackWriter(self._folder.root)
+            try:
+                entries = [_copy(pack, pack.entry(number), writer) for number in _numbers(pack, old.needed)]
+                commits = [entry for entry in entries if entry.kind == "commit"]
+                path = writer.publish(entries, main=(commits or entries)[-1].digest)
+            except CorruptObjectError:
+                return None
+            finally:
+                writer.abandon()
+            _inherit_age(self._folder.root / old.name, path)
+        self._folder.replaced(path.name)
+        return path
+
+    def remove(self, packs: Mapping[OldPack, Path | None]) -> list[OldPack]:
+        """Remove packs, after judging them again; the caller keeps writers away, and has told ``need`` what is new.
+
+        Args:
+            packs: Which, and their copies; the copy of a pack that stays is removed.
+
+        Returns:
+            Those that were removed; the others are needed by now, or changed.
+
+        Raises:
+            FileSystemError: The operating system refused; some may have been removed.
+        """
+        self._folder.refresh()
+        same = {pack.name: pack for pack in packs if _identity(self._folder.root / pack.name) == pack.identity}
+        chosen = self._removable(same)
+        for pack, copy in packs.items():
+            if pack.name in chosen:
+                _unlink(self._folder.root / pack.name)
+            elif copy is not None and pack.name in same:
+                _unlink(copy)
+        with suppress(OSError):  # a pack that comes back after a power cut does no harm
+            sync_directory(self._folder.root)
+        self._folder.refresh()
+        return [same[name] for name in sorted(chosen)]
+
+    def _removable(self, candidates: Mapping[str, OldPack]) -> set[str]:
+        """Return the candidates of which nothing is needed but what was, or will be, copied.
+
+        Packs that stay need the bases of their differences, whether these are needed otherwise or not: a writer that
+        finds an object there does not store it again.
+        """
+        chosen = set(candidates)
+        bases: set[bytes] = set()
+        staying = [name for name in self._folder.names() if name not in chosen]
+        while staying:
+            for name in staying:
+                bases.update(self._bases_of(name))
+            staying = [name for name in chosen if not self._is_spare(candidates[name], bases)]
+            chosen.difference_update(staying)
+        return {name for name in chosen if self._is_spare(candidates[name], bases)}
+
+    def _bases_of(self, name: str) -> list[bytes]:
+        if name not in self._bases:
+            pack = self._folder.open(name)
+            self._bases[name] = [] if pack is None else pack.base_digests()
+        return self._bases[name]
+
+    def _is_spare(self, old: OldPack, bases: set[bytes]) -> bool:
+        pack = self._folder.open(old.name)
+        if pack is None:
+            return False
+        here = map(pack.digest, range(pack.object_count))
+        return all(digest in old.needed or not (digest in self._needed or digest in bases) for digest in here)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise file_system_error(error, "remove", path) from error
+
+
+def _judge(pack: Pack, needed: set[bytes]) -> OldPack | None:
+    """Return what is needed of a pack; None when the pack is gone."""
+    identity = _identity(pack.path)
+    if identity is None:
+        return None
+    everything = range(pack.object_count)
+    here = frozenset(digest for digest in map(pack.digest, everything) if digest in needed)
+    spare = [pack.entry(number) for number in everything if pack.digest(number) not in here]
+    spare_bytes = sum(OBJECT.size + sum(CHUNK.size + chunk.stored for chunk in pack.chunks(entry)) for entry in spare)
+    return OldPack(pack.path.name, identity, pack.size_bytes, here, pack.size_bytes - spare_bytes if here else 0)
+
+
+def _numbers(pack: Pack, needed: frozenset[bytes]) -> list[int]:
+    """Return the numbers of the needed objects, in the order of their chunks."""
+    numbers = [number for number in range(pack.object_count) if pack.digest(number) in needed]
+    return sorted(numbers, key=lambda number: pack.entry(number).first_chunk)
+
+
+def _copy(pack: Pack, entry: ObjectEntry, writer: PackWriter) -> ObjectEntry:
+    """Copy the stored bytes of an object, checked, and return its entry in the new pack.
+
+    Raises:
+        CorruptObjectError: They are damaged.
+    """
+    first = len(writer.chunks)
+    for chunk in pack.chunks(entry):
+        stored = memoryview(bytearray(chunk.stored))
+        pack.read_stored(chunk, stored)
+        if checksum(stored) != chunk.checksum:
+            raise pack.damaged(chunk.offset, "a chunk does not match its checksum")
+        writer.append(Encoded(stored, chunk.codec, chunk.raw, chunk.width, chunk.depth, chunk.base, chunk.checksum))
+    return ObjectEntry(
+        entry.digest, entry.kind, entry.size, first, entry.chunk_count, entry.chunk_exponent, entry.metadata
+    )
+
+
+def _is_old(path: Path, grace_s: float) -> bool:
+    try:
+        return grace_s <= 0 or time.time() - path.stat().st_mtime >= grace_s
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _inherit_age(old: Path, new: Path) -> None:
+    """Give the copy the age of the original, so that its objects do not look new."""
+    with suppress(OSError):
+        status = old.stat()
+        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
