@@ -102,7 +102,8 @@ versions; a kind, once released, does not.
 | 128 + n | | stopped by signal n, as 143 by SIGTERM |
 
 A failure of the operating system that nothing in mlgit foresaw, running out of memory among them, exits with 16. Below
-is every kind with the code that says it; an ellipsis stands for what is filled in. A kind with several messages shows one.
+is every kind with the code that says it; an ellipsis stands for what is filled in. A kind with several messages shows
+one of them.
 """
 
 
