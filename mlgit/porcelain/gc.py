@@ -87,6 +87,8 @@ def gc(
         run = _Run(
             repository, Reachable(repository), repository.objects.collector(), since_s, grace_days * _DAY_S, wait_s
         )
+        if not dry_run:
+            run.collector.tidy()
         run.mark()
         plan = run.collector.plan(grace_s=run.grace_s)
         freed = plan.freed_bytes

@@ -87,6 +87,16 @@ class Collector:
         self.guard: Guard = folder.guard
         """Keeps writers away while packs are removed."""
 
+    def tidy(self) -> None:
+        """Remove what killed writers and collectors left.
+
+        Raises:
+            ConflictError: Another collector is at work.
+            FileSystemError: The operating system refused.
+        """
+        with self.guard.holding():
+            remove_stale(self._folder.root)
+
     def need(self, ids: Iterable[ObjectId]) -> None:
         """Take notice that objects are needed, and with them everything that decodes them.
 
@@ -158,7 +168,6 @@ class Collector:
         pack = self._folder.open(old.name)
         if pack is None:
             return None
-        remove_stale(self._folder.root)
         with self.guard.holding():
             writer = PackWriter(self._folder.root)
             try:

@@ -237,7 +237,9 @@ class RefStore:
                     stack.enter_context(self._holding(holder))
                 except AlreadyExistsError:  # 'a/b' was deleted and 'a' exists: nobody can write the log of 'a/b'
                     return 0
-            return reflog.expire(self._log_path(name), before_s)
+            path = self._log_path(name)
+            _sweep(path.parent, f".{path.name[:100]}.")
+            return reflog.expire(path, before_s)
 
     def _head_content(self) -> str:
         text = self._content(HEAD)

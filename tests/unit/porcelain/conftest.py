@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from mlgit.objects import CommitId, Identity, Timestamp
+from mlgit.porcelain.actor import Actor
+from mlgit.porcelain.commit import commit
+from mlgit.repository import Repository
+
+ADA = Identity("Ada", "ada@example.org")
+EPOCH = 1_700_000_000
+
+
+@dataclass
+class Workshop:
+    """A model directory whose clock ticks once per command, and what each commit held, byte for byte."""
+
+    repository: Repository
+    seconds: int = 0
+    states: dict[CommitId, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, root: Path) -> Workshop:
+        return cls(Repository.create(root))
+
+    @property
+    def actor(self) -> Actor:
+        self.seconds += 1
+        return Actor(ADA, Timestamp(EPOCH + self.seconds))
+
+    @property
+    def now(self) -> Timestamp:
+        return Timestamp(EPOCH + self.seconds)
+
+    def write(self, *seeds: int, name: str = "model.safetensors") -> None:
+        """Write a model; tensor n is near a value of its own, moved a little by seed n."""
+        tensors = {f"layer{number}": tensor(number, seed) for number, seed in enumerate(seeds)}
+        save_file(tensors, self.repository.root / name)
+
+    def commit(self, *seeds: int, message: str = "work") -> CommitId:
+        if seeds:
+            self.write(*seeds)
+        made = commit(self.repository, message, allow_empty=True, actor=self.actor).id
+        self.states[made] = self.files()
+        return made
+
+    def files(self) -> dict[str, str]:
+        """Return the content of the working files."""
+        found = (path for path in sorted(self.repository.root.rglob("*")) if path.is_file())
+        return {
+            path.relative_to(self.repository.root).as_posix(): sha256(path.read_bytes()).hexdigest()
+            for path in found
+            if self.repository.folder not in path.parents
+        }
+
+
+def tensor(number: int, seed: int) -> np.ndarray:
+    start = np.random.default_rng(number).standard_normal((40, 60), np.float32)
+    return start + np.random.default_rng(1000 + seed).standard_normal((40, 60), np.float32) * np.float32(1e-3)
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    return Workshop.create(tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def make_workshop() -> Callable[[Path], Workshop]:
+    """Return a function that makes one more."""
+    return Workshop.create
+
+
+@pytest.fixture
+def fast_path(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder in memory where there is one, for tests that sync hundreds of times."""
+    memory = Path("/dev/shm")  # noqa: S108 - a random name below it is made
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
