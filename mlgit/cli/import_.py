@@ -39,5 +39,7 @@ def import_(
         repository, source, message, options=options, actor=context.actor(repository), progress=context.progress
     )
     output.line(Styled(found.id.short, "id"), f" {found.tensors} tensors, ", found.commit.subject)
+    if found.new_head:
+        output.note("the source has no classifier: it got a new one, with random weights")
     for item in found.skipped:
         output.note("left out: ", item)

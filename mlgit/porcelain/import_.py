@@ -53,12 +53,14 @@ class ImportResult:
         commit: It.
         tensors: How many tensors it has.
         skipped: Files of the source that were left out, and why.
+        new_head: Whether the source had no classifier, and got the factory's random one.
     """
 
     id: CommitId
     commit: Commit
     tensors: int
     skipped: tuple[str, ...]
+    new_head: bool = False
 
 
 def import_model(
@@ -92,6 +94,7 @@ def import_model(
     check_text(message or source, "the message" if message else "the source's name")
     is_factory = source.partition(":")[0] in MODEL_FACTORIES and not Path(source).exists()
     found = None if is_factory else read_source(Path(source))
+    new_head = False
     with repository.lock():
         head = repository.head
         before = Manifest({}) if head is None else repository.manifest_of(head)
@@ -104,13 +107,19 @@ def import_model(
             else:
                 manifest = _from_files(repository, transaction, found, kept)
                 if how.factory is not None:
-                    head_name = _fit(repository, found, manifest, how)
-                    manifest = _with_model(repository, transaction, manifest, how.factory, head_name)
+                    network, new_head = _fit(repository, found, manifest, how)
+                    if new_head:
+                        manifest = place_weights(
+                            repository, transaction, network.weights(), replace(manifest, tensors={})
+                        )
+                    manifest = _with_model(repository, transaction, manifest, how.factory, network.head)
+                elif _forms(manifest) != _forms(before):  # not the model that the factory here builds
+                    manifest = _with_model(repository, transaction, manifest, None, None)
             commit = Commit(
                 manifest=transaction.put_record(manifest),
                 parents=() if head is None else (Parent(head, Role.BASE),),
                 stage=Stage.PRETRAIN,
-                made=_made(source, how, is_factory=is_factory),
+                made=_made(source, how, is_factory=is_factory, new_head=new_head),
                 author=actor.who(repository),
                 time=actor.when(),
                 message=message or f"import {source}",
@@ -122,16 +131,18 @@ def import_model(
                 commit_id, expected=head, who=commit.author, when=commit.time, reason=f"import: {commit.subject}"
             )
 
-        taken = () if found is not None and how.factory is None else (MODEL_FILE,)  # read from the working file
+        edited_here = (manifest.factory, manifest.head) != (before.factory, before.head)
+        taken = (MODEL_FILE,) if edited_here or is_factory or how.factory else ()  # it was read from the working file
         replace_working_files(repository, commit_id, overwrite=taken, then=advance, progress=progress)
-    return ImportResult(commit_id, commit, len(manifest.tensors), () if found is None else found.skipped)
+    skipped = () if found is None else found.skipped
+    return ImportResult(commit_id, commit, len(manifest.tensors), skipped, new_head)
 
 
-def _made(source: str, how: ImportOptions, *, is_factory: bool) -> dict[str, JsonValue]:
+def _made(source: str, how: ImportOptions, *, is_factory: bool, new_head: bool) -> dict[str, JsonValue]:
     made: dict[str, JsonValue] = {"command": "import", "packages": package_versions()}
     if is_factory:
         return {**made, "source": source, "weights": _weights(source, how), "seed": how.seed}
-    return {**made, "source": Path(source).name}
+    return {**made, "source": Path(source).name} | ({"new_head": True, "seed": how.seed} if new_head else {})
 
 
 def _weights(factory: str, how: ImportOptions) -> str:
@@ -152,25 +163,29 @@ def _network(repository: Repository, factory: str, how: ImportOptions) -> Networ
     return Network(module)
 
 
-def _fit(repository: Repository, source: Source, manifest: Manifest, how: ImportOptions) -> str:
-    """Check that weights from files fit the factory, and return the head's name."""
+def _fit(repository: Repository, source: Source, manifest: Manifest, how: ImportOptions) -> tuple[Network, bool]:
+    """Return the factory's network with the source's weights, and whether its head is new because there was none."""
 
     def make(classes: int | None) -> Network:
-        factory = how.factory or ""
-        return Network(build(factory, num_classes=classes, trust_code=how.trust_code, search=repository.root))
+        factory, trust = how.factory or "", how.trust_code
+        return Network(build(factory, num_classes=classes, trust_code=trust, search=repository.root, seed=how.seed))
 
     network = make(how.num_classes)
     entry = manifest.tensors.get(network.head + ".weight")
     if entry is not None and len(entry.shape) == 2 and entry.shape[0] != network.num_classes:
         network = make(entry.shape[0])
-    network.load(source.weights)
-    return network.head
+    new_head = not any(name in manifest.tensors for name in network.head_names)
+    own = network.weights() if new_head else {}
+    network.load({**source.weights, **{name: own[name] for name in network.head_names if name in own}})
+    return network, new_head
 
 
 def _with_model(
-    repository: Repository, transaction: Transaction, manifest: Manifest, factory: str, head: str
+    repository: Repository, transaction: Transaction, manifest: Manifest, factory: str | None, head: str | None
 ) -> Manifest:
-    """Return the manifest with factory and head, also in its ``mlgit.toml``."""
+    """Return the manifest with factory and head, or without, also in its ``mlgit.toml``."""
+    if (factory, head) == (None, None) == (manifest.factory, manifest.head):
+        return manifest
     path = repository.root / MODEL_FILE
     try:
         text = read_file(path)
@@ -181,6 +196,10 @@ def _with_model(
     blob = BlobFile(MODEL_FILE, transaction.put_blob([text]), len(text))
     files = tuple(file for file in manifest.files if file.path != MODEL_FILE)
     return replace(manifest, files=(*files, blob), factory=factory, head=head)
+
+
+def _forms(manifest: Manifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (entry.dtype, entry.shape) for name, entry in manifest.tensors.items()}
 
 
 def _from_files(repository: Repository, transaction: Transaction, source: Source, kept: Manifest) -> Manifest:
