@@ -94,7 +94,10 @@ class PackFolder:
         """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
         with self._lock:
             self._open.pop(name, None)
-            self.refresh()
+            self._damaged.pop(name, None)
+            if name not in self._names:  # new lists, since others may be going through the old ones
+                self._names = sorted([*self._names, name])
+                self._uncovered = sorted([*self._uncovered, name])
             if len(self._uncovered) > _UNCOVERED:
                 self._write_catalogue()
 

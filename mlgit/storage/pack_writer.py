@@ -150,9 +150,10 @@ class PackWriter:
 def remove_stale(root: Path) -> None:
     """Remove the temporary files that killed processes left in the folder of packs."""
     here = Owner.current()
-    with suppress(OSError):
-        for path in root.glob(f"*{TEMPORARY_SUFFIX}"):  # of packs, and of the catalogue
-            tag = path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
-            alive = here.owns(tag)
-            if alive is False or time.time() - path.stat().st_mtime > STALE_AFTER_S:
-                path.unlink(missing_ok=True)
+    with suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            if not entry.name.endswith(TEMPORARY_SUFFIX):  # of packs, and of the catalogue
+                continue
+            tag = entry.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
+            if here.owns(tag) is False or time.time() - entry.stat().st_mtime > STALE_AFTER_S:
+                (root / entry.name).unlink(missing_ok=True)
