@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
+from mlgit.errors import InvalidInputError
 from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef
-from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.commit import CommitResult, commit
 from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import open_named_task
@@ -41,10 +42,15 @@ def commit_weights(
         actor: Who and when.
 
     Raises:
-        InvalidInputError: A tensor that cannot be stored, or no message.
+        InvalidInputError: No weights, a tensor that cannot be stored, or no message.
         NotFoundError: No such task.
         ConflictError: Weights in the working directory are not committed.
     """
+    if not message.strip():
+        raise InvalidInputError("a commit needs a message", kind="no-message", hint="say why in `message`")
+    check_text(message, "the message")
+    if not weights:
+        raise InvalidInputError("there are no weights to commit", kind="nothing-to-commit")
     opened = None if task is None else open_named_task(repository, task)
     head = repository.head
     by_task = Stage.SNAPSHOT if opened is None else Stage.TARGET if opened.test_domain else Stage.AUXILIARY

@@ -15,7 +15,7 @@ from mlgit.merging.criterion import Criterion, Definition
 from mlgit.merging.curve import Curve, overall
 from mlgit.merging.strategy import Merged, MergeStrategy, make_strategy
 from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
-from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.metrics import id_metrics
 from mlgit.porcelain.model_layout import head_layout, place_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, find_definition, task_definitions
@@ -129,6 +129,7 @@ def merge(
     how = options or MergeOptions()
     if not message.strip():
         raise InvalidInputError("a merge needs a message", kind="no-message", hint='give one with `-m "…"`')
+    check_text(message, "the message")
     strategy = _strategy(how)
     lmc = _lmc_mode(how, strategy, task)
     ids = tuple(sorted(repository.resolve_many(revisions)))
