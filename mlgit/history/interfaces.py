@@ -23,6 +23,18 @@ class HeadLike(Protocol):
         """The current commit; None before the first one."""
 
 
+class Change(Protocol):
+    """A change of a ref."""
+
+    @property
+    def old(self) -> ObjectId | None:
+        """What the ref pointed at before; None when it did not exist."""
+
+    @property
+    def new(self) -> ObjectId | None:
+        """What it pointed at afterwards; None when it was deleted."""
+
+
 class RefSource(Protocol):
     """Names that point at objects."""
 
@@ -34,6 +46,9 @@ class RefSource(Protocol):
 
     def head(self) -> HeadLike:
         """Return where HEAD stands."""
+
+    def reflog(self, name: str, /) -> Sequence[Change]:
+        """Return the changes of the ref with this full name, or of ``HEAD``, newest first."""
 
 
 class ObjectSource(Protocol):

@@ -2,7 +2,8 @@
 
 A revision is ``HEAD`` or ``@``, a branch, a tag, a remote-tracking branch (``origin/main``), a full ref name or an
 unambiguous id prefix, then any number of ``~n`` (n first parents up) and ``^n`` (the n-th parent). ``branch:x``,
-``tag:x`` and ``remote:x`` say which kind of ref is meant. Annotated tags stand for the commit they tag.
+``tag:x`` and ``remote:x`` say which kind of ref is meant. Annotated tags stand for the commit they tag. ``main@{2}`` is
+where main was two changes ago, by its log, which outlives it; ``@{2}`` asks the log of the current branch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ MIN_PREFIX = 4
 """Digits an id prefix needs."""
 
 _HEX = re.compile(r"[0-9a-fA-F]{4,64}")
+_AT = re.compile(r"^[^@{}~^]*@\{([0-9]+)\}(?=[~^]|$)")
 _STEP = re.compile(r"([~^])([0-9]*)")
 _PATTERN = re.compile(r"[*?\[]")
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -106,14 +108,19 @@ def _refuse_nonsense(text: str) -> None:
         reason, hint = "ranges are not supported", "name each commit by itself, 'a' and 'b' instead of 'a..b'"
     elif text.startswith("^"):
         reason, hint = "commits cannot be excluded", "name the commits that are meant; 'main^' is main's parent"
-    elif "@{" in text:
-        reason, hint = "earlier positions of a ref cannot be named like this", "give the id of the commit"
+    elif "@{" in text and not _AT.search(text):
+        reason, hint = (
+            "behind a name, '@{' needs a number and '}'",
+            "'main@{1}' is where main was before its last change",
+        )
     if reason:
         shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
         raise InvalidInputError(f"'{shown}' is not a revision: {reason}", kind="bad-revision", hint=hint)
 
 
 def _find(name: str, refs: RefSource, objects: ObjectSource) -> CommitId:
+    if "@{" in name:
+        return _earlier(name, refs, objects)
     if name in {"HEAD", "@"}:
         return _head(refs)
     digits = name.lower() if _HEX.fullmatch(name) else ""
@@ -125,6 +132,35 @@ def _find(name: str, refs: RefSource, objects: ObjectSource) -> CommitId:
     if digits and objects.with_prefix(digits):
         return _by_prefix(digits, objects)
     raise _unknown(name, refs)
+
+
+def _earlier(text: str, refs: RefSource, objects: ObjectSource) -> CommitId:
+    """Return where a ref was some changes ago: ``main@{2}``."""
+    name, _, digits = text.removesuffix("}").partition("@{")
+    if name in {"", "HEAD"}:
+        logged = ["HEAD" if name else refs.head().branch or "HEAD"]
+    else:
+        logged = [one for one in possible_full_names(name) if refs.read(one) is not None or refs.reflog(one)]
+    if not logged:
+        raise _unknown(name, refs)
+    values = {full_name: _value(text, full_name, _number(digits), refs) for full_name in logged}
+    return _only_one(name, {full_name: _commit_of(text, value, objects) for full_name, value in values.items()})
+
+
+def _value(text: str, full_name: str, back: int, refs: RefSource) -> ObjectId:
+    """Return what a ref pointed at ``back`` changes ago; without a log only its value now is known."""
+    changes = refs.reflog(full_name)
+    current = refs.head().commit if full_name == "HEAD" else refs.read(full_name)
+    values = [change.new for change in changes] + [change.old for change in changes[-1:]] or [current]
+    found = values[back] if back < len(values) else None
+    if found is None:
+        reason = "it did not exist then" if back < len(values) else f"its log tells of {len(changes)} changes"
+        raise NotFoundError(
+            f"'{text}' does not exist: {reason}",
+            kind="unknown-revision",
+            hint=f"`mlgit reflog {_short(full_name)}` lists where it was",
+        )
+    return found
 
 
 def _head(refs: RefSource) -> CommitId:

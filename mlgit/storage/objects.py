@@ -15,7 +15,7 @@ from mlgit.storage.directories import make_directories
 from mlgit.storage.located import Located
 from mlgit.storage.pack_check import check_pack
 from mlgit.storage.pack_folder import PackFolder
-from mlgit.storage.pack_format import DEFAULT_DEPTH, MAX_RECORD_BYTES
+from mlgit.storage.pack_format import DEFAULT_DEPTH, MAX_RECORD_BYTES, ChunkEntry
 from mlgit.storage.payload import PayloadReader, tensor_type
 from mlgit.storage.workers import Workers
 
@@ -106,8 +106,7 @@ class ObjectDatabase:
 
     def stored_size(self, object_id: ObjectId) -> int:
         """Return how many bytes an object's chunks take in its pack; raises as ``kind``."""
-        located = self._find(object_id)
-        return sum(located.chunk(place).stored for place in range(located.entry.chunk_count))
+        return sum(chunk.stored for chunk in self.chunks(object_id))
 
     def tensor_type(self, object_id: TensorId) -> tuple[str, tuple[int, ...]]:
         """Return dtype and shape of a tensor; raises as ``kind``."""
@@ -115,9 +114,12 @@ class ObjectDatabase:
 
     def bases(self, object_id: ObjectId) -> set[TensorId]:
         """Return the tensors without which an object cannot be read, not counting their own; raises as ``kind``."""
+        return {TensorId.from_digest(chunk.base) for chunk in self.chunks(object_id) if chunk.base is not None}
+
+    def chunks(self, object_id: ObjectId) -> list[ChunkEntry]:
+        """Return how the chunks of an object are stored, in order; raises as ``kind``."""
         located = self._find(object_id)
-        chunks = (located.chunk(place) for place in range(located.entry.chunk_count))
-        return {TensorId.from_digest(chunk.base) for chunk in chunks if chunk.base is not None}
+        return [located.chunk(place) for place in range(located.entry.chunk_count)]
 
     def read(self, object_id: ObjectId) -> bytes:
         """Return an object's payload, verified.

@@ -88,11 +88,17 @@ class Store:
         branch: str | None
         commit: CommitId | None
 
+    @dataclass(frozen=True)
+    class Change:
+        old: ObjectId | None
+        new: ObjectId | None
+
     def __init__(self) -> None:
         self.objects: dict[ObjectId, object] = {}
         self.refs: dict[str, ObjectId] = {}
         self.head_target: str | CommitId = "refs/heads/main"
         self.lookups: list[str] = []
+        self.logs: dict[str, list[Store.Change]] = {}
 
     def commit(self, message: str, *parents: CommitId, seconds: int = 0) -> CommitId:
         commit = _commit(seconds, parents, message)
@@ -111,6 +117,13 @@ class Store:
     def read(self, name: str) -> ObjectId | None:
         self.lookups.append(name)
         return self.refs.get(name)
+
+    def move(self, name: str, *values: ObjectId | None) -> None:
+        """Write the log of a ref that had these values one after the other."""
+        self.logs[name] = [self.Change(old, new) for old, new in zip(values, values[1:], strict=False)][::-1]
+
+    def reflog(self, name: str) -> list[Change]:
+        return self.logs.get(name, [])
 
     def names(self, prefix: str = "refs/") -> Iterator[str]:
         return (name for name in self.refs if name.startswith(prefix))

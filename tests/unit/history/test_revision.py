@@ -164,6 +164,29 @@ def test_a_branch_wins_over_a_prefix_and_a_full_id_over_a_branch(store, line):
     assert resolve(commit_id("beef"), store, store) == commit_id("beef")
 
 
+def test_a_position_in_a_log_names_the_value_that_many_changes_ago(store, line):
+    store.refs["refs/heads/main"] = line[2]
+    store.move("refs/heads/main", None, line[0], line[1], line[2])
+    store.move("HEAD", None, line[0], line[1], line[2])
+    for name in ("main", "branch:main", "refs/heads/main", "HEAD", ""):
+        assert [resolve(f"{name}@{{{back}}}", store, store) for back in range(3)] == [line[2], line[1], line[0]]
+    assert resolve("main@{0}~1", store, store) == resolve("main~1", store, store)
+    assert "did not exist" in refused(store, "main@{3}", NotFoundError, "unknown-revision").message
+    assert "3 changes" in refused(store, "main@{4}", NotFoundError, "unknown-revision").message
+    refused(store, "nobody@{1}", NotFoundError, "unknown-revision")
+
+
+def test_a_position_of_a_deleted_branch_is_known_from_its_log(store, line):
+    store.move("refs/heads/gone", None, line[0], None)
+    assert resolve("gone@{1}", store, store) == line[0]
+    refused(store, "gone@{0}", NotFoundError, "unknown-revision")
+
+
+def test_a_ref_without_a_log_has_only_its_value_now(store, line):
+    assert resolve("main@{0}", store, store) == resolve("main", store, store)
+    refused(store, "main@{1}", NotFoundError, "unknown-revision")
+
+
 def test_an_unknown_name_suggests_a_close_one(store, line):
     store.tag("v1.0", line[0])
     assert refused(store, "mian", NotFoundError, "unknown-revision").hint == "did you mean 'main'?"
@@ -175,7 +198,8 @@ def test_an_unknown_name_suggests_a_close_one(store, line):
     "text",
     [
         "", " main", "main ", "a b", "a\nb", "a\tb", "\x1b[31mmain", "a\x00b", "a\u202eb", "a\ud800b", "a\\b",
-        "-d", "--all", "main..soup", "main...soup", "..", "^main", "^", "~1", "main@{1}", "@{-1}", "main~x", "main^x",
+        "-d", "--all", "main..soup", "main...soup", "..", "^main", "^", "~1", "main~x", "main^x",
+        "main@{x}", "main@{1", "@{-1}", "main@{1}@{1}", "main~1@{1}",
         "main~1x", "main^-", "main^{tree}", "main^{/text}", "main~-1", "main:config.json", ":/text", "a:b:c",
         "branches:main", "x" * 2000, "main*", "ma?n", "[m]ain", "main~\u0661",
     ],
