@@ -39,6 +39,8 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "switch": "mlgit.cli.switch:switch",
         "tag": "mlgit.cli.tag:tag",
         "restore": "mlgit.cli.restore:restore",
+        "reset": "mlgit.cli.reset:reset",
+        "undo": "mlgit.cli.undo:undo",
         "export": "mlgit.cli.export:export",
     },
     "train": {
@@ -95,7 +97,8 @@ def run() -> NoReturn:
     try:
         code = main()
     finally:
-        gc.freeze()  # the process ends: no use in a search for garbage among all that was imported
+        if "torch" not in sys.modules:  # triton, which it brings, complains at length about objects left at the end
+            gc.freeze()  # the process ends: no use in a search for garbage among all that was imported
     sys.exit(code)
 
 

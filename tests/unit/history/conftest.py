@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ class Store:
 
     def move(self, name: str, *values: ObjectId | None) -> None:
         """Write the log of a ref that had these values one after the other."""
-        self.logs[name] = [self.Change(old, new) for old, new in zip(values, values[1:], strict=False)][::-1]
+        self.logs[name] = [self.Change(old, new) for old, new in pairwise(values)][::-1]
 
     def reflog(self, name: str) -> list[Change]:
         return self.logs.get(name, [])
