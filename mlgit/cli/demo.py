@@ -42,7 +42,7 @@ def demo(
     print_graph(output, entries, oneline=True, ascii_only=not output.unicode)
     output.line()
     if found.refused is not None:
-        output.line("refused merge: ", found.refused.message)
+        output.line("refused merge: ", found.refused)
         output.line()
     print_result(output, found.certificate)
     output.line()

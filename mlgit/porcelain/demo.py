@@ -103,7 +103,7 @@ class DemoResult:
 
     repository: Repository
     rows: tuple[DemoRow, ...]
-    refused: CheckFailedError | None
+    refused: str | None
     certificate: CertificateResult
     size: RepositorySize
 
@@ -222,7 +222,7 @@ class _Day:
         )
         return f"soup/{strategy}"
 
-    def refuse(self) -> CheckFailedError | None:
+    def refuse(self) -> str | None:
         """Train another network from other random weights and try to average it with one of the eight."""
         self.go("other", "main")
         self.say(f'mlgit import {MODEL} --seed 1 -m "another untrained network"')
@@ -234,7 +234,7 @@ class _Day:
         try:
             merge(self.repository, ["other", f"{TARGET}/0"], "two strangers", task=TARGET, actor=self.actor)
         except CheckFailedError as error:
-            return error
+            return error.message
         return None
 
     def certify(self) -> CertificateResult:
