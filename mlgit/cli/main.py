@@ -41,6 +41,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "restore": "mlgit.cli.restore:restore",
         "reset": "mlgit.cli.reset:reset",
         "undo": "mlgit.cli.undo:undo",
+        "stash": "mlgit.cli.stash:stash",
         "export": "mlgit.cli.export:export",
     },
     "train": {

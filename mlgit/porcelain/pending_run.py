@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mlgit.errors import CorruptObjectError, InvalidInputError
 from mlgit.fileio import read_file, write_file
 from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef, TensorId
-from mlgit.objects.encoding import parse_json
+from mlgit.objects.encoding import Fields, parse_json
 from mlgit.repository import Repository
 
 FILE = "run.json"
@@ -43,21 +43,42 @@ class PendingRun:
 
 def save_run(repository: Repository, run: PendingRun) -> None:
     """Keep ``run`` for the next commit."""
-    document = {
-        "stage": run.stage,
+    write_file(repository.folder / FILE, json.dumps(run_to_json(run)).encode("ascii"))
+
+
+def run_to_json(run: PendingRun) -> dict[str, JsonValue]:
+    """Return a run as JSON."""
+    return {
+        "stage": run.stage.value,
         "task": None if run.task is None else {"name": run.task.name, "digest": run.task.digest},
-        "parents": [{"id": parent.id, "role": parent.role} for parent in run.parents],
+        "parents": [{"id": parent.id, "role": parent.role.value} for parent in run.parents],
         "made": run.made,
         "metrics": dict(run.metrics),
         "weights": dict(run.weights),
     }
-    write_file(repository.folder / FILE, json.dumps(document).encode("ascii"))
 
 
 def load_run(repository: Repository) -> PendingRun | None:
     """Return the run that waits for its commit, or None."""
     try:
-        fields = parse_json(read_file(repository.folder / FILE), "the run that waits for its commit")
+        return run_from_json(parse_json(read_file(repository.folder / FILE), "the run that waits for its commit"))
+    except FileNotFoundError:
+        return None
+    except (CorruptObjectError, InvalidInputError, ValueError) as error:
+        raise InvalidInputError(
+            f"'{repository.folder / FILE}' cannot be read: {error}",
+            kind="bad-run",
+            hint="remove the file; the weights it described can still be committed without `--task`",
+        ) from error
+
+
+def run_from_json(fields: Fields) -> PendingRun:
+    """Return the run that ``run_to_json`` described.
+
+    Raises:
+        CorruptObjectError, InvalidInputError: It is something else.
+    """
+    try:
         task, metrics, weights = fields.optional_fields("task"), fields.fields("metrics"), fields.fields("weights")
         return PendingRun(
             stage=Stage(fields.text("stage")),
@@ -69,14 +90,8 @@ def load_run(repository: Repository) -> PendingRun | None:
             metrics={name: metrics.number(name) for name in metrics.values},
             weights={name: TensorId(weights.text(name)) for name in weights.values},
         )
-    except FileNotFoundError:
-        return None
-    except (CorruptObjectError, InvalidInputError, ValueError) as error:
-        raise InvalidInputError(
-            f"'{repository.folder / FILE}' cannot be read: {error}",
-            kind="bad-run",
-            hint="remove the file; the weights it described can still be committed without `--task`",
-        ) from error
+    except ValueError as error:  # an unknown stage or role
+        raise CorruptObjectError(f"a run is not valid: {error}") from error
 
 
 def drop_run(repository: Repository) -> None:
