@@ -1,0 +1,360 @@
+"""Measure what the storage costs beside plain safetensors files, print a table, and write JSON.
+
+A family of models is built: a base, two full fine-tunings of it, and the second one with 5 % of its bytes changed.
+Their tensors are the real ones of ``../shared/data/family``, repeated under new names, every repetition rolled by a
+distance of its own, so that no two are equal; where these files are absent, random ones with differences of 1.5 % stand
+in, and the output says so. ``--stack`` joins repetitions to larger tensors, as large networks have them.
+
+Each step runs in a process of its own, with everything imported before the clock starts and the files in the page
+cache; each is followed at once by what it is compared with: ``safetensors.torch.save_file`` and an fsync of file and
+directory, a copy with the same fsyncs, ``load_file`` into a module. A ratio is the median of those of the rounds.
+Memory is what a process holds at most over one that has only imported torch: all of it, pages of mapped files
+included, and its own without them.
+
+    python benchmarks/storage.py [--megabytes 256] [--rounds 3] [--dtypes F32 BF16] [--stack 1] [--json FILE]
+
+``--megabytes 1024`` is the full run; it needs about 10 GB of disk in the directory for temporary files (``--folder``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from mlgit.api import Repository
+from mlgit.fileio import sync_directory
+from mlgit.storage.codecs import NUMBERS, codec
+from mlgit.weights import stored  # noqa: F401 - imported before the clock starts
+
+FAMILY = Path(__file__).parents[2] / "shared" / "data" / "family"
+MEMBERS = ("pretrained_lp", "target_vanilla_0", "target_vanilla_1")
+STATES = ("base", "fine-tuning 1", "fine-tuning 2", "5 % changed")
+CHANGED_SHARE = 0.05
+STEP = 7919
+MODEL = "model.safetensors"
+
+Weights = dict[str, torch.Tensor]
+Measured = Mapping[str, float]
+
+
+# What the processes do
+
+
+@contextmanager
+def measured(result: dict[str, float]) -> Iterator[None]:
+    """Note the time of the block, and the most memory of its own that the process had meanwhile."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            result["own"] = max(result.get("own", 0), own_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        result["seconds"] = time.perf_counter() - start
+        ended.set()
+        watcher.join()
+    result["own"] = max(result.get("own", 0), own_memory())
+    result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def own_memory() -> int:
+    """Return the bytes of memory that belong to no file."""
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    sync_directory(path.parent)
+
+
+def run_idle(result: dict[str, float]) -> None:
+    with measured(result):
+        pass
+
+
+def run_save(result: dict[str, float], source: Path, target: Path) -> None:
+    weights = {name: tensor.clone() for name, tensor in load_file(source).items()}
+    with measured(result):
+        save_file(weights, target)
+        sync(target)
+
+
+def run_copy(result: dict[str, float], source: Path, target: Path) -> None:
+    with measured(result):
+        shutil.copyfile(source, target)
+        sync(target)
+
+
+def run_commit(result: dict[str, float], root: Path) -> None:
+    repository = Repository(root)
+    with measured(result):
+        repository.commit(message="A state")
+
+
+def run_restore(result: dict[str, float], root: Path, revision: str) -> None:
+    repository = Repository(root)
+    with measured(result):
+        repository.restore(".", source=revision)
+
+
+def run_load_file(result: dict[str, float], source: Path) -> None:
+    module = {name: torch.zeros_like(tensor) for name, tensor in load_file(source).items()}
+    with measured(result):
+        fill(module, load_file(source))
+
+
+def run_load(result: dict[str, float], root: Path, revision: str, source: Path) -> None:
+    module = {name: torch.zeros_like(tensor) for name, tensor in load_file(source).items()}
+    with measured(result):
+        fill(module, Repository(root).load(revision))
+
+
+def fill(module: Weights, weights: Weights) -> None:
+    """Copy weights into tensors that exist, as ``load_state_dict`` does."""
+    for name, tensor in module.items():
+        tensor.copy_(weights[name])
+
+
+STEPS: Mapping[str, Callable[..., None]] = {
+    "idle": run_idle,
+    "save": run_save,
+    "copy": run_copy,
+    "commit": run_commit,
+    "restore": run_restore,
+    "load_file": run_load_file,
+    "load": run_load,
+}
+PATHS = {"root", "source", "target"}
+
+
+def child(step: str, given: Mapping[str, str]) -> None:
+    """Run one step and print what it took."""
+    for number in NUMBERS:
+        codec(number)
+    arguments = {name: Path(value) if name in PATHS else value for name, value in given.items()}
+    result: dict[str, float] = {}
+    STEPS[step](result, **arguments)
+    print(json.dumps(result))
+
+
+def measure(step: str, **arguments: object) -> Measured:
+    """Run one step in a process of its own."""
+    given = json.dumps({name: str(value) for name, value in arguments.items()})
+    command = [sys.executable, str(Path(__file__).resolve()), "--step", step, "--given", given]
+    done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    print(f"{step:10} {done['seconds']:8.3f} s", file=sys.stderr)
+    return done
+
+
+# The family
+
+
+def real_members() -> list[Weights]:
+    return [load_file(FAMILY / f"{name}.safetensors") for name in MEMBERS]
+
+
+def synthetic_members() -> list[Weights]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {f"layer{number}": (256, 64 * (1 + number % 9)) for number in range(24)}
+
+    def noise(scale: float) -> Weights:
+        return {name: scale * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    base = noise(0.03)
+    changes = [noise(0.03 * 0.015) for _ in range(2)]
+    return [base, *({name: base[name] + change[name] for name in base} for change in changes)]
+
+
+def rolled(tensor: torch.Tensor, repetition: int) -> torch.Tensor:
+    return tensor.flatten().roll(repetition * STEP).reshape(tensor.shape)
+
+
+def repeated(member: Weights, repetitions: int, stack: int, dtype: torch.dtype) -> Weights:
+    """Return a member's tensors under new names, every repetition with its content rolled."""
+    weights: Weights = {}
+    for first in range(0, repetitions, stack):
+        for name, tensor in member.items():
+            given = tensor.to(dtype) if tensor.is_floating_point() else tensor
+            parts = [rolled(given, first + number) for number in range(min(stack, repetitions - first))]
+            weights[f"part{first // stack}.{name}"] = torch.cat(parts) if tensor.ndim and stack > 1 else parts[0]
+    return weights
+
+
+def partly_changed(old: Weights, other: Weights) -> Weights:
+    """Return ``old`` with every tensor of ``other`` that makes the share of changed bytes reach its mark."""
+    weights, seen, changed = {}, 0, 0
+    for name, tensor in old.items():
+        seen += tensor.nbytes
+        take = tensor.nbytes > 0 and changed + tensor.nbytes <= CHANGED_SHARE * seen
+        changed += tensor.nbytes if take else 0
+        weights[name] = other[name] if take else tensor
+    return weights
+
+
+def build_family(folder: Path, members: list[Weights], megabytes: int, stack: int, dtype: torch.dtype) -> list[Path]:
+    size = sum(tensor.numel() for tensor in members[0].values()) * dtype.itemsize
+    repetitions = max(1, round(megabytes * 2**20 / size))
+    states = [repeated(member, repetitions, stack, dtype) for member in members]
+    states.append(partly_changed(states[2], states[1]))
+    paths = [folder / f"state{number}.safetensors" for number in range(len(states))]
+    for path, weights in zip(paths, states, strict=True):
+        save_file(weights, path)
+        sync(path)  # or it would be written while something else is measured
+    return paths
+
+
+# The comparison
+
+
+def stored_bytes(root: Path) -> int:
+    return sum(path.stat().st_size for path in (root / ".mlgit" / "objects").glob("*.pack"))
+
+
+def one_round(folder: Path, states: list[Path]) -> dict[str, float]:
+    """Return every ratio once, and the peaks of memory in bytes."""
+    root, copy = folder / "repository", folder / "copy.safetensors"
+    Repository.init(root)
+    found: dict[str, float] = {}
+    own, peak = [], []
+    idle = measure("idle")
+    for name, state in zip(STATES, states, strict=True):
+        shutil.copyfile(state, root / MODEL)
+        sync(root / MODEL)
+        before = stored_bytes(root)
+        commit = measure("commit", root=root)
+        save = measure("save", source=state, target=copy)
+        copy.unlink()
+        found[f"commit, {name}: time"] = commit["seconds"] / save["seconds"]
+        found[f"commit, {name}: bytes"] = (stored_bytes(root) - before) / state.stat().st_size
+        own.append(commit["own"] - idle["own"])
+        peak.append(commit["peak"] - idle["peak"])
+        found[f"commit, {name}: seconds"] = commit["seconds"]
+    found["commit: own memory"], found["commit: memory"] = max(own), max(peak)
+    own, peak = [], []
+    for back, (name, state) in enumerate(zip(reversed(STATES), reversed(states), strict=True)):
+        revision = f"HEAD~{back}"
+        (root / MODEL).unlink(missing_ok=True)
+        restore = measure("restore", root=root, revision=revision)
+        plain = measure("copy", source=state, target=copy)
+        copy.unlink()
+        if (root / MODEL).stat().st_size != state.stat().st_size:
+            raise SystemExit("a file came back with another size")
+        found[f"checkout, {name}: time"] = restore["seconds"] / plain["seconds"]
+        found[f"checkout, {name}: seconds"] = restore["seconds"]
+        own.append(restore["own"] - idle["own"])
+        peak.append(restore["peak"] - idle["peak"])
+        load = measure("load", root=root, revision=revision, source=state)
+        load_plain = measure("load_file", source=state)
+        found[f"load, {name}: time"] = load["seconds"] / load_plain["seconds"]
+        found[f"load, {name}: seconds"] = load["seconds"]
+    found["checkout: own memory"], found["checkout: memory"] = max(own), max(peak)
+    shutil.rmtree(root)
+    return found
+
+
+def floors(dtype: str) -> dict[str, float]:
+    """Return the most that each row may be: ratios, and bytes of memory."""
+    full_bytes = 0.69 if dtype == "F32" else 0.41
+    limits = {"commit, base: time": 1.3, "commit, base: bytes": 0.89}
+    for number in (1, 2):
+        limits |= {
+            f"commit, fine-tuning {number}: time": 1.3,
+            f"commit, fine-tuning {number}: bytes": full_bytes,
+        }
+    limits |= {"commit, 5 % changed: time": 0.3, "commit, 5 % changed: bytes": 0.05}
+    limits |= {f"checkout, {state}: time": 1.5 for state in STATES}
+    limits |= {f"load, {state}: time": 1.3 for state in STATES}
+    return limits | {"commit: memory": 300e6, "checkout: memory": 300e6}
+
+
+def compare(folder: Path, members: list[Weights], dtype: str, options: argparse.Namespace) -> list[dict[str, object]]:
+    """Measure one dtype; return one row per figure."""
+    states = build_family(folder, members, options.megabytes, options.stack, getattr(torch, TORCH_NAMES[dtype]))
+    rounds = [one_round(folder, states) for _ in range(options.rounds)]
+    limits = floors(dtype)
+    rows: list[dict[str, object]] = []
+    for name in rounds[0]:
+        values = [found[name] for found in rounds]
+        value, floor = statistics.median(values), limits.get(name)
+        met = None if floor is None else value <= floor
+        rows.append({"dtype": dtype, "what": name, "value": value, "all": values, "floor": floor, "met": met})
+    return rows
+
+
+TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def shown(row: Mapping[str, object]) -> str:
+    def figure(value: object) -> str:
+        if not isinstance(value, float | int):
+            return ""
+        return f"{value / 1e6:.0f} MB" if "memory" in str(row["what"]) else f"{value:.3f}"
+
+    verdict = {True: "met", False: "MISSED", None: ""}[row["met"]]  # type: ignore[index]  # True, False or None
+    return f"{row['dtype']:5} {row['what']:34} {figure(row['value']):>9} {figure(row['floor']):>9}  {verdict}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=256, help="size of one model, in MiB")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
+    parser.add_argument("--dtypes", nargs="+", choices=TORCH_NAMES, default=["F32", "BF16"])
+    parser.add_argument("--stack", type=int, default=1, help="how many repetitions make one tensor")
+    parser.add_argument("--json", type=Path, help="where to write the figures; default: standard output")
+    parser.add_argument("--folder", type=Path, help="directory for temporary files")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        child(options.step, options.given)
+        return
+    real = all((FAMILY / f"{name}.safetensors").exists() for name in MEMBERS)
+    if not real:
+        print(f"'{FAMILY}' is absent: random weights stand in", file=sys.stderr)
+    members = real_members() if real else synthetic_members()
+    rows: list[dict[str, object]] = []
+    for dtype in options.dtypes:
+        with tempfile.TemporaryDirectory(prefix="mlgit-storage-", dir=options.folder) as folder:
+            rows += compare(Path(folder), members, dtype, options)
+    print(f"{'dtype':5} {'what':34} {'measured':>9} {'floor':>9}", *map(shown, rows), sep="\n", file=sys.stderr)
+    document = {
+        "family": "real" if real else "synthetic",
+        "megabytes": options.megabytes,
+        "stack": options.stack,
+        "rounds": options.rounds,
+        "cores": len(os.sched_getaffinity(0)),
+        "rows": rows,
+    }
+    text = json.dumps(document, indent=1)
+    if options.json:
+        options.json.write_text(text + "\n", "utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
