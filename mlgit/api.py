@@ -35,19 +35,24 @@ from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.progress import Progress
 
 if TYPE_CHECKING:  # these import torch, which a library user who only reads history should not wait for
+    import networkx as nx
     import torch
 
     from mlgit.merging.curve import Curve
     from mlgit.merging.diversity import Diversity
     from mlgit.porcelain.certify import CertifyResult
     from mlgit.porcelain.diff import DiffResult
+    from mlgit.porcelain.du import Usage
     from mlgit.porcelain.evaluate import EvaluateResult
+    from mlgit.porcelain.gc import GcResult
     from mlgit.porcelain.import_ import ImportOptions, ImportResult
     from mlgit.porcelain.merge import MergeOptions, MergeResult
     from mlgit.porcelain.open_model import Runtime
     from mlgit.porcelain.probe import ProbeResult
+    from mlgit.porcelain.reset import ResetResult
     from mlgit.porcelain.task import TaskSummary
     from mlgit.porcelain.train import TrainOptions, TrainResult
+    from mlgit.porcelain.undo import UndoResult
     from mlgit.weights.export import Format
 
 
@@ -126,6 +131,12 @@ class Repository(core.Repository):
         """Return everything a commit records; see ``mlgit.porcelain.show``."""
         return showing.show(self, revision)
 
+    def lineage(self, *revisions: str) -> nx.MultiDiGraph[CommitId]:
+        """Return the history as a networkx graph; see ``mlgit.history.lineage.lineage_graph``."""
+        from mlgit.history.lineage import lineage_graph  # noqa: PLC0415 - imports networkx
+
+        return lineage_graph(self.commit_of, self.resolve_many(revisions or ("HEAD",)))
+
     def diff(self, old: str = "HEAD", new: str | None = None) -> DiffResult:
         """Compare two commits tensor by tensor, or one with the working files; see ``mlgit.porcelain.diff``."""
         from mlgit.porcelain.diff import diff  # noqa: PLC0415 - imports torch
@@ -151,6 +162,30 @@ class Repository(core.Repository):
     def fsck(self) -> checking.FsckResult:
         """Verify everything; see ``mlgit.porcelain.fsck``."""
         return checking.fsck(self)
+
+    def gc(self, *, dry_run: bool = False, grace_days: float = 14.0, reflog_days: float = 90.0) -> GcResult:
+        """Free the disk of what nothing leads to; see ``mlgit.porcelain.gc``."""
+        from mlgit.porcelain.gc import gc  # noqa: PLC0415 - few need it
+
+        return gc(self, dry_run=dry_run, grace_days=grace_days, reflog_days=reflog_days)
+
+    def du(self) -> Usage:
+        """Measure what each commit takes on disk; see ``mlgit.porcelain.du``."""
+        from mlgit.porcelain.du import du  # noqa: PLC0415 - few need it
+
+        return du(self)
+
+    def reset(self, revision: str, *, hard: bool = False) -> ResetResult:
+        """Move the current branch and the working files; see ``mlgit.porcelain.reset``."""
+        from mlgit.porcelain.reset import reset  # noqa: PLC0415 - few need it
+
+        return reset(self, revision, hard=hard)
+
+    def undo(self) -> UndoResult:
+        """Take back the last change of the current branch; see ``mlgit.porcelain.undo``."""
+        from mlgit.porcelain.undo import undo  # noqa: PLC0415 - few need it
+
+        return undo(self)
 
     def import_model(
         self, source: str, message: str | None = None, *, options: ImportOptions | None = None
