@@ -92,13 +92,31 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace the content of ``path`` by ``data`` at once.
+    """Replace the content of ``path``, a small file, by ``data`` at once.
 
     Raises:
         FileSystemError: The operating system refused; ``path`` is as it was.
     """
-    with replacing(path, durable=durable) as stream:
-        stream.write(data)
+    try:
+        before = path.read_bytes() if durable else None
+    except OSError:
+        before = None
+    try:
+        with replacing(path, durable=durable) as stream:
+            stream.write(data)
+    except FileSystemError:
+        if durable:
+            _put_back(path, before)
+        raise
+
+
+def _put_back(path: Path, before: bytes | None) -> None:
+    """Undo a replacement that was made and then could not be synced."""
+    with suppress(OSError, FileSystemError):
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif path.read_bytes() != before:
+            write_file(path, before, durable=False)
 
 
 def read_file(path: Path) -> bytes:

@@ -19,7 +19,6 @@ from mlgit.objects import (
 )
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
-from mlgit.storage.refs import HEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +103,9 @@ def _follow_refs(search: _Search) -> list[Hurt]:
     """Walk from every name; return the names that are damaged themselves."""
     refs, hurt = search.repository.refs, []
     starts: list[ObjectId] = []
-    for name in sorted({HEAD, *refs.names(), *refs.reflog_names()}):
+    for name in sorted({"HEAD", *refs.names(), *refs.reflog_names()}):
         try:
-            found = refs.head().commit if name == HEAD else refs.read(name)
+            found = refs.head().commit if name == "HEAD" else refs.read(name)
             starts += [found] if found is not None else []
             starts += [item for entry in refs.reflog(name) for item in (entry.old, entry.new) if item is not None]
         except (CorruptObjectError, InvalidInputError, NotFoundError) as error:
