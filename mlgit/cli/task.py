@@ -50,6 +50,7 @@ def add(
         context.repository(), name, kind=kind, data=place, test_domain=test_domain, options=parse_values(values or [])
     )
     _print(context, summary, as_json=json)
+    context.output.note("written to mlgit.toml: commit it before you branch off, so that every branch has the task")
 
 
 def list_tasks(context: Context, *, json: Json = False) -> None:

@@ -18,7 +18,7 @@ from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, S
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.metrics import id_metrics
 from mlgit.porcelain.model_layout import head_layout, place_weights
-from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, find_definition, task_definitions
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, find_definition
 from mlgit.porcelain.pool import Pool, open_pool
 from mlgit.porcelain.status import status
 from mlgit.porcelain.switch import replace_working_files
@@ -134,7 +134,7 @@ def merge(
     lmc = _lmc_mode(how, strategy, task)
     ids = tuple(sorted(repository.resolve_many(revisions)))
     if task is not None:
-        find_definition(task_definitions(repository), task)
+        find_definition(repository, task)
     if not dry_run:
         _check_clean(repository, repository.manifest_of(ids[0]))
     pool = open_pool(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.models.factories import build
 from mlgit.models.network import Network
-from mlgit.objects import Manifest
+from mlgit.objects import BlobFile, Manifest
 from mlgit.repository import Repository
 from mlgit.tasks.definition import TaskDefinition
 from mlgit.tasks.kinds import open_task
@@ -77,19 +78,32 @@ def task_definitions(repository: Repository) -> dict[str, TaskDefinition]:
     return {name: TaskDefinition.from_table(name, table) for name, table in sorted(tables.items())}
 
 
-def find_definition(definitions: Mapping[str, TaskDefinition], name: str) -> TaskDefinition:
+def find_definition(repository: Repository, name: str) -> TaskDefinition:
     """Return one task's definition.
 
     Raises:
-        NotFoundError: No task has this name.
+        NotFoundError: No task has this name; the hint says which branch defines it, if one does.
     """
-    if name not in definitions:
-        raise NotFoundError(
-            f"no task is named '{name}'",
-            kind="unknown-task",
-            hint=did_you_mean(name, definitions) or f"add it with `mlgit task add {name}`",
-        )
-    return definitions[name]
+    definitions = task_definitions(repository)
+    if name in definitions:
+        return definitions[name]
+    branch = _branch_that_defines(repository, name)
+    hint = did_you_mean(name, definitions) or f"add it with `mlgit task add {name}`"
+    if branch is not None:
+        hint = f"branch '{branch}' defines it: take its file with `mlgit restore -s {branch} {MODEL_FILE}`"
+    raise NotFoundError(f"no task is named '{name}'", kind="unknown-task", hint=hint)
+
+
+def _branch_that_defines(repository: Repository, task: str) -> str | None:
+    """Return the first branch whose ``mlgit.toml`` has this task, or None."""
+    for branch, commit_id in repository.branches().items():
+        for file in repository.manifest_of(commit_id).files:
+            if file.path == MODEL_FILE and isinstance(file, BlobFile):
+                with suppress(ValueError):  # not TOML, or not UTF-8
+                    tasks = tomllib.loads(repository.objects.read(file.id).decode("utf-8")).get("tasks")
+                    if isinstance(tasks, dict) and task in tasks:
+                        return branch
+    return None
 
 
 def data_path(repository: Repository, name: str) -> Path | None:
@@ -105,4 +119,4 @@ def open_named_task(repository: Repository, name: str) -> Task:
         NotFoundError: No such task, or its data are not where they should be.
         InvalidInputError: Its data cannot be used.
     """
-    return open_task(find_definition(task_definitions(repository), name), data_path(repository, name))
+    return open_task(find_definition(repository, name), data_path(repository, name))

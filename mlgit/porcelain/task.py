@@ -96,7 +96,7 @@ def remove_task(repository: Repository, name: str) -> TaskDefinition:
     Raises:
         NotFoundError: No such task.
     """
-    definition = find_definition(task_definitions(repository), name)
+    definition = find_definition(repository, name)
     with repository.lock():
         set_value(repository.root / MODEL_FILE, ["tasks", name], None)
         if repository.settings.get(f"tasks.{name}.data") is not None:

@@ -11,6 +11,8 @@ from mlgit.errors import AlreadyExistsError, InvalidInputError, MlgitError, NotF
 from mlgit.porcelain.clone import clone
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.init import init
+from mlgit.porcelain.restore import restore
+from mlgit.porcelain.switch import switch
 from mlgit.porcelain.task import add_task, list_tasks, remove_task, show_task
 from mlgit.repository import Repository
 
@@ -73,6 +75,21 @@ def test_removing_a_task_keeps_the_others_and_the_comments(repo: Repository) -> 
     remove_task(repo, "a")
     assert [each.name for each in list_tasks(repo)] == ["b"]
     assert (repo.root / "mlgit.toml").read_text().startswith("# ours\n")
+
+
+def test_a_task_that_another_branch_defines_is_found_by_the_hint(repo: Repository) -> None:
+    pytest.importorskip("sklearn")
+    (repo.root / "notes.txt").write_text("first")
+    commit(repo, "first")
+    switch(repo, "other", create=True)
+    add_task(repo, "digit", kind="digits")
+    commit(repo, "define")
+    switch(repo, "main")
+    with pytest.raises(NotFoundError) as caught:
+        show_task(repo, "digit")
+    assert caught.value.hint == "branch 'other' defines it: take its file with `mlgit restore -s other mlgit.toml`"
+    restore(repo, ["mlgit.toml"], source="other")
+    assert show_task(repo, "digit").classes
 
 
 def break_empty(root: Path) -> None:
