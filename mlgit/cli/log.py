@@ -58,9 +58,11 @@ def print_graph(output: Output, entries: tuple[LogEntry, ...], *, oneline: bool,
     """
     from mlgit.cli.views import coefficients
     from mlgit.history.graph import ASCII, UNICODE, graph_rows
+    from mlgit.history.lineage import graph_of, parents_in
 
     by_id = {entry.id: entry for entry in entries}
-    commits = [(entry.id, [parent.id for parent in entry.commit.parents]) for entry in entries]
+    lineage = graph_of((entry.id, entry.commit) for entry in entries)
+    commits = [(entry.id, parents_in(lineage, entry.id)) for entry in entries]
     for row in graph_rows(commits, ASCII if ascii_only else UNICODE):
         entry = None if row.commit is None else by_id[row.commit]
         output.line(row.prefix, *(["  ", *_first(entry)] if entry else []))

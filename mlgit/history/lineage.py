@@ -34,14 +34,32 @@ def lineage_graph(read: Read, starts: Iterable[CommitId]) -> nx.MultiDiGraph[Com
         Nodes are ids with the attribute ``commit`` (Commit), newest first. Edges lead from parent to child and have the
         attributes ``role`` (Role), ``coefficient`` (float or None) and ``index`` (int, the parent's place from 0).
     """
+    return graph_of(walk(read, starts))
+
+
+def graph_of(entries: Iterable[Entry]) -> nx.MultiDiGraph[CommitId]:
+    """Return some commits as a graph; see ``lineage_graph``.
+
+    Args:
+        entries: Pairs of id and commit; their order becomes the order of the nodes.
+
+    Returns:
+        Parents that are not among the commits are nodes without the attribute ``commit``, behind the others.
+    """
     graph: nx.MultiDiGraph[CommitId] = nx.MultiDiGraph()
-    entries = list(walk(read, starts))
-    for commit_id, commit in entries:
+    known = list(entries)
+    for commit_id, commit in known:
         graph.add_node(commit_id, commit=commit)
-    for commit_id, commit in entries:
+    for commit_id, commit in known:
         for index, parent in enumerate(commit.parents):
             graph.add_edge(parent.id, commit_id, role=parent.role, coefficient=parent.coefficient, index=index)
     return graph
+
+
+def parents_in(graph: nx.MultiDiGraph[CommitId], commit: CommitId) -> list[CommitId]:
+    """Return a commit's parents in their order, each once."""
+    edges = sorted(graph.in_edges(commit, data="index"), key=lambda edge: edge[2])
+    return list(dict.fromkeys(parent for parent, _, _ in edges))
 
 
 def weight_ancestors(read: Read, commit: CommitId) -> Iterator[Entry]:

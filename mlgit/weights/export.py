@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError, did_you_mean
 from mlgit.fileio import file_system_error, replacing, sync_directory, write_file
@@ -96,6 +97,23 @@ def _write_safetensors(weights: Weights, written: Mapping[str, TensorLike], path
         stream.write(header.prefix)
         for entry in header.entries:
             stream.write(tensor_bytes(weights[entry.name]))
+        stream.flush()
+        _check_readable(Path(stream.name), path, written)
+
+
+def _check_readable(file: Path, path: Path, written: Mapping[str, TensorLike]) -> None:
+    """Open a finished file with the reference reader, before it takes its place: other tools use no other."""
+    try:
+        with safe_open(file, framework="pt") as found:
+            names = set(found.keys())
+    except SafetensorError as error:
+        raise InvalidInputError(
+            f"'{path}' cannot be read by the safetensors library: {error}",
+            kind="unreadable-export",
+            hint="its dtypes may be newer than the installed library: `pip install --upgrade safetensors`",
+        ) from error
+    if names != set(written):
+        raise InvalidInputError(f"'{path}' reads back with other names", kind="unreadable-export")
 
 
 def _write_pt(weights: Weights, path: Path) -> None:
