@@ -153,8 +153,9 @@ number on stdout. Data go to stdout, everything else to stderr. `NO_COLOR` switc
 lists the exit codes.
 
 A revision is `HEAD` or `@`, a branch, a tag, `origin/main`, a full ref name or the unique beginning of an id (at least
-4 digits), followed by any number of `~n` and `^n`, as in git: `main~2`, `soup^2`. `branch:x` and `tag:x` say which is
-meant. Where several revisions are taken, `*`, `?` and `[a-z]` stand for all branches, else tags, that fit: `'digit/*'`.
+4 digits), followed by any number of `~n` and `^n`, as in git: `main~2`, `soup^2`. `main@{2}` is where main was two
+changes ago. `branch:x` and `tag:x` say which is meant. Where several revisions are taken, `*`, `?` and `[a-z]` stand
+for all branches, else tags, that fit: `'digit/*'`.
 """
 
 
