@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from blake3 import blake3
 
 from mlgit.errors import InvalidInputError
-from mlgit.objects.dtypes import tensor_size_bytes
+from mlgit.objects.dtypes import MAX_SIZE_BYTES, tensor_size_bytes
 from mlgit.objects.encoding import canonical_json
 
 Buffer = bytes | bytearray | memoryview
@@ -116,7 +116,14 @@ def tensor_preamble(dtype: str, shape: Sequence[int]) -> bytes:
         InvalidInputError: No such dtype, or an impossible shape.
     """
     tensor_size_bytes(dtype, shape)
-    return preamble("tensor") + canonical_json({"dtype": dtype, "shape": list(shape)}) + b"\n"
+    return preamble("tensor") + _form(dtype, shape) + b"\n"
+
+
+def _form(dtype: str, shape: Sequence[int]) -> bytes:
+    """Return the canonical JSON of a tensor's form; of plain integers it is easy to write, and it is written often."""
+    if all(type(extent) is int and extent <= MAX_SIZE_BYTES for extent in shape):
+        return f'{{"dtype":"{dtype}","shape":[{",".join(map(str, shape))}]}}'.encode("ascii")
+    return canonical_json({"dtype": dtype, "shape": list(shape)})
 
 
 def hasher(start: bytes) -> blake3:

@@ -78,6 +78,8 @@ def check_name(name: str, what: str) -> None:
         )
     if ".." in name:
         raise InvalidInputError(f"{what} {name[:80]!r} has '..' in its name", kind="bad-name")
+    if name.isascii() and name.isprintable():
+        return
     for character in name:
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
             raise InvalidInputError(
