@@ -22,7 +22,7 @@ mlgit task add digit --kind digits --set labels=digit --set part=target --test-d
 
 # The pretrained model. `--train` trains and commits in one step; the commit records how.
 mlgit import mlgit:digits-cnn -m "untrained network"
-mlgit commit --task basics --train --lr 1e-3 --steps 120 --stage pretrain -m "pretrain on plain digits"
+mlgit commit --task basics --train --lr 1e-3 --steps 100 --stage pretrain -m "pretrain on plain digits"
 mlgit tag pretrained -m "where everything starts"
 
 # An auxiliary task: the same network learns another question. Its featurizer will be recycled.
@@ -67,9 +67,8 @@ CERTIFICATE
 mlgit certify soup --certificate rotated.toml
 mlgit commit -m "keep the certificate beside the model"
 
-# Share it: a clone has the whole history. Export it: one safetensors file for other tools.
+# Share it: a clone has the whole history. Other tools read model.safetensors as it lies here.
 mlgit clone . ../"$(basename "$PWD")-copy"
-mlgit export soup ../"$(basename "$PWD").safetensors"
 mlgit fsck
 
 # The lineage: what came from what, with stage, task, accuracy and verdict.
