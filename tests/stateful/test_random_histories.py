@@ -30,9 +30,10 @@ from mlgit.porcelain.tag import create_tag, delete_tag, tags
 from mlgit.repository import Repository
 
 Files = dict[str, bytes]
-PATHS = ("model.safetensors", "a", "a/b.safetensors", "a/c/d.txt", "e.txt", "e.txt/f")
-"""Some are directories of others, so that a file gives way to a directory and back."""
-NAMES = ("main", "x", "x/y", "v1", "z")
+PATHS = ("model.safetensors", "a", "a/b/c", "d/e")
+"""One is in a directory with the name of another, so that a file gives way to a directory and back."""
+NAMES = ("main", "x", "x/y")
+CONTENTS = st.lists(st.integers(0, 1), min_size=1, max_size=2)
 FIRST = Path("/dev/shm")  # noqa: S108 - a random name below it is made
 
 
@@ -109,12 +110,25 @@ def clashes(paths: set[str]) -> bool:
 class RandomHistories(RuleBasedStateMachine):
     commits = Bundle("commits")
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(target=commits)
+    def start(self) -> object:
+        """Begin with two branches that differ in every way two branches can."""
         self.place = Path(tempfile.mkdtemp(dir=FIRST if FIRST.is_dir() else None))
         self.repository = Repository.create(self.place / "model")
         self.model = Model()
         self.clock = 1_700_000_000
+        self.write("model.safetensors", [0])
+        self.write("d/e", [0])
+        self.write("a", [0])
+        first = self.commit("first")
+        self.switch("x", create=True)
+        self.write("model.safetensors", [1])
+        self._remove("a")
+        self._remove("d/e")
+        self.write("a/b/c", [1])
+        second = self.commit("second")
+        self.switch("main", create=False)
+        return multiple(first, second)
 
     def teardown(self) -> None:
         if hasattr(self, "place"):
@@ -127,26 +141,26 @@ class RandomHistories(RuleBasedStateMachine):
 
     # --- the working files
 
-    @rule(path=st.sampled_from(PATHS), values=st.lists(st.integers(0, 3), min_size=1, max_size=3))
+    @rule(target=commits, path=st.sampled_from(PATHS), values=CONTENTS)
+    def write_and_commit(self, path: str, values: list[int]) -> object:
+        self.write(path, values)
+        return self.commit("written")
+
+    @rule(path=st.sampled_from(PATHS), values=CONTENTS)
     def write(self, path: str, values: list[int]) -> None:
-        if clashes({path, *self.model.files} - ({path} & self.model.files.keys() - {path})):
+        if clashes({path, *self.model.files}):
             return
-        content = model(values) if path.endswith(".safetensors") else bytes(values)
-        if path.endswith(".safetensors") and any(
-            other != path and other.endswith(".safetensors") for other in self.model.files
-        ):
-            return  # the same name with two contents is refused, which other tests are for
         place = self.repository.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir():
-            place.rmdir()  # empty: the model knows no empty directories
-        place.write_bytes(content)
-        self.model.files[path] = content
+        place.write_bytes(model(values) if path.endswith(".safetensors") else bytes(values))
+        self.model.files[path] = place.read_bytes()
 
     @precondition(lambda self: self.model.files)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        path = data.draw(st.sampled_from(sorted(self.model.files)))
+        self._remove(data.draw(st.sampled_from(sorted(self.model.files))))
+
+    def _remove(self, path: str) -> None:
         place = self.repository.root / path
         place.unlink()
         while place.parent != self.repository.root and not any(place.parent.iterdir()):
@@ -172,6 +186,16 @@ class RandomHistories(RuleBasedStateMachine):
         else:
             self.model.branches[self.model.branch] = made.id
         return made.id
+
+    @rule(path=st.sampled_from(PATHS), values=CONTENTS, data=st.data())
+    def write_and_switch(self, path: str, values: list[int], data: st.DataObject) -> None:
+        self.write(path, values)
+        self.switch_to_another(data)
+
+    @precondition(lambda self: self.model.branches)
+    @rule(data=st.data())
+    def switch_to_another(self, data: st.DataObject) -> None:
+        self.switch(data.draw(st.sampled_from(sorted(self.model.branches))), create=False)
 
     @rule(name=st.sampled_from(NAMES), create=st.booleans())
     def switch(self, name: str, create: bool) -> None:
