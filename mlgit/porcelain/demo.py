@@ -295,4 +295,5 @@ def hyper_words(hyper: HyperParameters) -> str:
 def target_hyper(number: int) -> HyperParameters:
     """Return the hyper-parameters of one target run: the paper's mild draws, with rates that fit this network."""
     drawn = draw("mild", number)
-    return drawn.with_overrides({"lr": drawn.lr * LR_SCALE, "steps": 200, "eval_every": 25, "freeze_steps": 40})
+    rate = round(drawn.lr * LR_SCALE, 6)
+    return drawn.with_overrides({"lr": rate, "steps": 200, "eval_every": 25, "freeze_steps": 40})
