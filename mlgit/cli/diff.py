@@ -14,9 +14,9 @@ from mlgit.cli.style import Column
 
 def diff(
     context: Context,
-    old: Annotated[str, typer.Argument(help="Revision of the first side.", metavar="[A]")] = "HEAD",
+    old: Annotated[str, typer.Argument(help="Revision of the first side.", metavar="A")] = "HEAD",
     new: Annotated[
-        str | None, typer.Argument(help="Revision of the second side; else the working files.", metavar="[B]")
+        str | None, typer.Argument(help="Revision of the second side; else the working files.", metavar="B")
     ] = None,
     *,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit with 1 when there are differences.")] = False,

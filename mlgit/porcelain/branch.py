@@ -129,6 +129,8 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
             point_head(new)
             delete(old, f"branch: renamed to {new}")
         except BaseException:
+            if repository.refs.read(HEADS + old) is None:
+                create_branch(repository, old, branch.id, actor=actor)
             point_head(old)
             delete(new, "branch: not renamed")
             raise

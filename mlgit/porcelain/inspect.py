@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from mlgit.errors import InvalidInputError, NotFoundError
-from mlgit.objects import Manifest, ObjectId
+from mlgit.errors import InvalidInputError
+from mlgit.history.names import possible_full_names
+from mlgit.objects import Manifest, ManifestId, ObjectId
 from mlgit.repository import Repository
 
+_DIGITS = re.compile(r"[0-9a-fA-F]{4,64}")
 KINDS = ("tensor", "blob", "manifest", "commit", "tag", "certificate")
 
 
@@ -17,13 +20,8 @@ def ls_tree(repository: Repository, revision: str = "HEAD") -> Manifest:
     Raises:
         NotFoundError: ``revision`` names nothing.
     """
-    try:
-        return repository.manifest_of(repository.resolve(revision))
-    except NotFoundError:
-        found = repository.objects.with_prefix(revision, "manifest") if len(revision) >= 4 else []
-        if len(found) != 1:
-            raise
-        return Manifest.decode(repository.objects.read(found[0]))
+    found = [item for item in _by_id(repository, revision) if isinstance(item, ManifestId)]
+    return repository.manifest(found[0]) if len(found) == 1 else repository.manifest_of(repository.resolve(revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +66,17 @@ def cat_file(repository: Repository, name: str) -> StoredObject:
 
 
 def _find(repository: Repository, name: str) -> ObjectId:
-    try:
-        return repository.resolve(name)
-    except NotFoundError:
-        found = repository.objects.with_prefix(name) if len(name) >= 4 else []
-        if not found:
-            raise
-        if len(found) > 1:
-            shown = ", ".join(f"{repository.objects.kind(item)} {item.short}" for item in found[:5])
-            raise InvalidInputError(
-                f"'{name}' is the beginning of {len(found)} ids: {shown}", kind="ambiguous-id", hint="give more digits"
-            ) from None
-        return found[0]
+    found = _by_id(repository, name)
+    if len(found) > 1:
+        shown = ", ".join(f"{repository.objects.kind(item)} {item.short}" for item in found[:5])
+        raise InvalidInputError(
+            f"'{name}' is the beginning of {len(found)} ids: {shown}", kind="ambiguous-id", hint="give more digits"
+        )
+    return found[0] if found else repository.resolve(name)
+
+
+def _by_id(repository: Repository, name: str) -> list[ObjectId]:
+    """Return the objects whose ids begin with ``name``; none when it is the name of a ref, which goes first."""
+    if not _DIGITS.fullmatch(name) or any(map(repository.refs.read, possible_full_names(name))):
+        return []
+    return repository.objects.with_prefix(name.lower())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import json
 import os
 import pty
 import struct
@@ -123,3 +124,56 @@ def _read_all(descriptor: int, seen: list[bytes]) -> None:
         if not part:
             return
         seen.append(part)
+
+
+def write_model(path: Path, **tensors: list[float]) -> None:
+    """Write a safetensors file with 32-bit floats, in the order given."""
+    header: dict[str, object] = {}
+    data = b""
+    for name, values in tensors.items():
+        raw = struct.pack(f"<{len(values)}f", *values)
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+@dataclass(frozen=True)
+class History:
+    """A small repository: branch main at ``start``, branch other at ``change``, tags v1 and plain there."""
+
+    root: Path
+    start: str = "ae743ec4d87473eb0855376304d95765c00b3e88898f44fa7ed2a357bb9d4900"
+    change: str = "662c7494190118f3d37b4bb3981fbf032e73f3545b2166a66e229823c1915f0c"
+
+    def write(self, **tensors: list[float]) -> None:
+        """Replace the working model."""
+        write_model(self.root / "model.safetensors", **tensors)
+
+
+@pytest.fixture
+def author(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pin author and time, so that ids repeat."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLGIT_AUTHOR_NAME", "Ada")
+    monkeypatch.setenv("MLGIT_AUTHOR_EMAIL", "ada@example.org")
+    monkeypatch.setenv("MLGIT_AUTHOR_DATE", "1700000000 +0100")
+
+
+@pytest.fixture
+def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, author: None) -> History:
+    """Stand in a small repository; its ids are the same on every machine, as the format says."""
+    made = History(tmp_path / "model")
+    assert frame.main(["init", str(made.root), "-q"]) == 0
+    monkeypatch.chdir(made.root)
+    made.write(body=[1.0, 2.0], head=[3.0])
+    (made.root / "notes.txt").write_text("one\n")
+    assert frame.main(["commit", "-m", "start\n\nwith a body"]) == 0
+    assert frame.main(["switch", "-c", "other", "-q"]) == 0
+    made.write(body=[1.0, 4.0], head=[3.0])
+    assert frame.main(["commit", "-m", "change"]) == 0
+    assert frame.main(["tag", "v1", "-m", "first\nmore"]) == 0
+    assert frame.main(["tag", "plain"]) == 0
+    assert frame.main(["switch", "main", "-q"]) == 0
+    return made
