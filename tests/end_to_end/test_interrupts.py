@@ -41,7 +41,7 @@ VERBS: dict[str, Verb] = {
 
 
 COUNT = -1
-POINTS = None if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 24
+POINTS = None if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 10
 """At how many of the calls there is trouble, spread evenly; None for all of them."""
 
 
@@ -150,7 +150,14 @@ def without_logs(found: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", VERBS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_trouble_at_every_step_leaves_the_old_state_or_the_new_one(
-    fork: Callable[..., Any], check: Any, start: Path, memory: Path, dirty: Any, name: str, kind: str
+    mlgit: Callable[..., Any],
+    fork: Callable[..., Any],
+    check: Any,
+    start: Path,
+    memory: Path,
+    dirty: Any,
+    name: str,
+    kind: str,
 ) -> None:
     place, prepared, marker = memory / "run", memory / "prepared", memory / "marker"
     shutil.copytree(start, prepared)
@@ -168,6 +175,7 @@ def test_trouble_at_every_step_leaves_the_old_state_or_the_new_one(
 
     shutil.copytree(prepared, place)
     old = states(check, place)
+    assert mlgit(*VERBS[name](place / "model")).exit_code == 0  # here, so that the children find all imported
     ran, new = attempt()
     assert (ran.exit_code, old != new) == (0, True), ran
     attempt(trouble(COUNT, lambda: None))
