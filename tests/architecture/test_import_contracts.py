@@ -53,7 +53,6 @@ def test_every_import_contract_is_kept() -> None:
     )
     assert ran.returncode == 0, ran.stdout
     assert "0 broken" in ran.stdout
-    assert "5 kept" in ran.stdout
 
 
 @pytest.mark.parametrize(
