@@ -293,13 +293,15 @@ class RefStore:
                     _sweep(folder, ".")
             if not remove_empty(path):
                 self._check_room(name)
-                raise ConflictError(f"'{path}' is in use", kind="locked", hint="try again")
+                raise _in_use(path)
 
     def _write(self, name: str, value: ObjectId) -> None:
         try:
             write_file(self.root / name, f"{value.kind} {value}\n".encode())
-        except FileSystemError:
+        except FileSystemError as error:
             self._check_room(name)  # somebody created 'a/b' while this created 'a'
+            if isinstance(error.__cause__, (IsADirectoryError, NotADirectoryError, FileNotFoundError)):
+                raise _in_use(self.root / name) from error  # they are just about to, or have removed it again
             raise
 
     def _remove(self, name: str) -> None:
@@ -320,6 +322,10 @@ class RefStore:
         reflog.append(path, entry)
         if is_new:
             sync_directory(path.parent)
+
+
+def _in_use(path: Path) -> ConflictError:
+    return ConflictError(f"'{path}' is in use", kind="locked", hint="try again")
 
 
 def _sweep(folder: Path, start: str) -> None:

@@ -321,3 +321,23 @@ def test_names_that_stand_in_each_others_way_may_be_fought_over_by_processes(
     for name in ("a/b/c", "a"):
         refs.update("refs/heads/" + name, A, expected=None, who=Identity("", ""), when=Timestamp(0), reason="at last")
         refs.update("refs/heads/" + name, None, expected=A, who=Identity("", ""), when=Timestamp(0), reason="gone")
+
+
+def test_a_folder_that_appears_at_the_last_moment_is_a_conflict(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = RefStore.create(fast_path)
+    make_room = RefStore._make_room
+
+    def make_room_too_early(self: RefStore, name: str) -> None:
+        make_room(self, name)
+        (self.root / name).mkdir()  # somebody begins to create 'a/b'
+
+    who, when = Identity("", ""), Timestamp(0)
+    with monkeypatch.context() as patched:
+        patched.setattr(RefStore, "_make_room", make_room_too_early)
+        with pytest.raises(ConflictError, match="in use"):
+            refs.update("refs/heads/a", A, expected=None, who=who, when=when, reason="late")
+    assert refs.read("refs/heads/a") is None
+    refs.update("refs/heads/a", A, expected=None, who=who, when=when, reason="again")
+    assert refs.read("refs/heads/a") == A
