@@ -341,3 +341,22 @@ def test_a_folder_that_appears_at_the_last_moment_is_a_conflict(
     assert refs.read("refs/heads/a") is None
     refs.update("refs/heads/a", A, expected=None, who=who, when=when, reason="again")
     assert refs.read("refs/heads/a") == A
+
+
+def test_a_file_that_takes_the_place_of_the_folder_of_a_lock_is_a_clash(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = RefStore.create(fast_path)
+    who, when = Identity("", ""), Timestamp(0)
+    make = refs_module.make_directories
+
+    def made_too_early(path: Path, root: Path) -> None:
+        make(path, root)
+        path.rmdir()  # somebody removes the empty folder and creates 'a'
+        path.write_text(f"commit {A}\n")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(refs_module, "make_directories", made_too_early)
+        with pytest.raises(AlreadyExistsError):
+            refs.update("refs/heads/a/b", A, expected=None, who=who, when=when, reason="late")
+    assert refs.read("refs/heads/a") == A
