@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def remove_empty(folder: Path) -> bool:
         except FileNotFoundError:
             continue
         except OSError as error:
-            if Path(place).is_dir() and any(Path(place).iterdir()):
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):  # somebody put something there meanwhile
                 return False
             raise file_system_error(error, "remove", Path(place)) from error
     return True
