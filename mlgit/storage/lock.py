@@ -49,7 +49,6 @@ class FileLock:
         Raises:
             ConflictError: Still held when the time is over; the message names the holder.
             FileNotFoundError: The lock file's directory does not exist.
-            NotADirectoryError: A file stands where it should be.
             FileSystemError: The operating system refused.
         """
         deadline = time.monotonic() + self.timeout_s
@@ -62,7 +61,7 @@ class FileLock:
 
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 1.5, 0.05)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             raise
         except OSError as error:
             raise file_system_error(error, "lock", self.path) from error

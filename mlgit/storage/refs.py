@@ -280,6 +280,10 @@ class RefStore:
                 continue
             except (FileExistsError, NotADirectoryError):
                 self._check_room(name)
+            except FileSystemError as error:
+                if not isinstance(error.__cause__, NotADirectoryError):
+                    raise
+                self._check_room(name)  # somebody put a file in the place of the folder just before the lock
         raise ConflictError(f"'{name}' cannot be locked: its folder comes and goes", kind="locked", hint="try again")
 
     def _make_room(self, name: str) -> None:
