@@ -30,6 +30,8 @@ def clone(
 
     if train != (task is not None):
         raise InvalidInputError("`--train` and `--task` belong together", hint="give both, or neither", kind="usage")
+    if not train:
+        flags.refuse_without_training()
     place = context.directory / (directory if directory is not None else (context.directory / source).resolve().name)
     made = copy(context.directory / source, place, user_settings=context.user_settings, progress=context.progress)
     context.output.note("cloned into ", str(made.repository.root), ", on branch ", made.branch)

@@ -35,6 +35,7 @@ def commit(
 
     repository = context.repository()
     if not train:
+        flags.refuse_without_training(start=start, stage_allowed=True)
         result = record(
             repository,
             message,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +61,27 @@ class TrainingFlags:
     stage: StageOption = None
     device: Device = "auto"
     trust_code: TrustCode = False
+
+    def refuse_without_training(self, *, start: str = "HEAD", stage_allowed: bool = False) -> None:
+        """Refuse options of a training that was not asked for, rather than ignore them.
+
+        Args:
+            start: What ``--from`` says.
+            stage_allowed: Whether ``--stage`` means something without training.
+
+        Raises:
+            InvalidInputError: One of them was given; all are named.
+        """
+        harmless = {"trust_code", "stage"} if stage_allowed else {"trust_code"}  # a permission may stand anywhere
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        given = [f"--{name.replace('_', '-')}" for name in changed if name not in harmless]
+        given += ["--from"] if start != "HEAD" else []
+        if given:
+            raise InvalidInputError(
+                f"without `--train` there is nothing to use {', '.join(given)} for",
+                kind="usage",
+                hint="add `--train`, or leave them out",
+            )
 
     def runtime(self) -> Runtime:
         """Return how the model is run."""

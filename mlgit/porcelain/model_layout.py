@@ -40,7 +40,7 @@ def place_weights(
     tensor_files = [file for file in layout.files if isinstance(file, TensorFile)]
     others = tuple(file for file in layout.files if isinstance(file, BlobFile))
     if set(layout.tensors) == set(entries) and tensor_files:
-        files = tuple(_same_file(repository, transaction, file, entries) for file in tensor_files)
+        files = tuple(_same_file(repository, transaction, layout, file, entries) for file in tensor_files)
     else:
         header = build_header({name: (entry.dtype, entry.shape) for name, entry in entries.items()})
         files = (TensorFile(DEFAULT_FILE, transaction.put_blob([header.raw])),)
@@ -48,10 +48,14 @@ def place_weights(
 
 
 def _same_file(
-    repository: Repository, transaction: Transaction, file: TensorFile, entries: Mapping[str, TensorEntry]
+    repository: Repository,
+    transaction: Transaction,
+    layout: Manifest,
+    file: TensorFile,
+    entries: Mapping[str, TensorEntry],
 ) -> TensorFile:
     """Return ``file`` with a header that fits the tensors' new dtypes and shapes."""
-    header = stored_header(repository, file)
+    header = stored_header(repository, layout, file)
     if all((entries[old.name].dtype, entries[old.name].shape) == (old.dtype, old.shape) for old in header.entries):
         return file
     forms = {old.name: (entries[old.name].dtype, entries[old.name].shape) for old in header.entries}

@@ -51,7 +51,7 @@ def _parts(
     if isinstance(file, BlobFile):
         yield from repository.objects.stream(file.id)
         return
-    header = stored_header(repository, file)
+    header = stored_header(repository, manifest, file)
     yield len(header.raw).to_bytes(8, "little")
     yield header.raw
     for entry in header.entries:

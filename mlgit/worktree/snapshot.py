@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mlgit.errors import ConflictError, InvalidInputError
+from mlgit.errors import ConflictError, CorruptObjectError, InvalidInputError
 from mlgit.fileio import file_system_error
 from mlgit.objects import BlobFile, BlobId, Manifest, TensorEntry, TensorFile, TensorId, blob_id, tensor_id
 from mlgit.objects.ids import Buffer
@@ -167,20 +167,32 @@ class _Known:
         if self.manifest is None or file is None or not self.index.unchanged(path, state):
             return False
         if isinstance(file, TensorFile):
-            for name in tensor_names(self.repository, file):
+            for name in tensor_names(self.repository, self.manifest, file):
                 reader.add(path, name, self.manifest.tensors[name])
         reader.files.append(file)
         return True
 
 
-def stored_header(repository: Repository, file: TensorFile) -> Header:
-    """Return the header of a committed safetensors file."""
-    return parse_header(repository.objects.read(file.header), f"the committed header of '{file.path}'")
+def stored_header(repository: Repository, manifest: Manifest, file: TensorFile) -> Header:
+    """Return the header of a committed safetensors file.
+
+    Raises:
+        CorruptObjectError: It names a tensor that the manifest does not have in this form.
+    """
+    header = parse_header(repository.objects.read(file.header), f"the committed header of '{file.path}'")
+    for entry in header.entries:
+        known = manifest.tensors.get(entry.name)
+        if known is None or (known.dtype, known.shape) != (entry.dtype, entry.shape):
+            raise CorruptObjectError(
+                f"manifest {manifest.id.short} does not have tensor '{entry.name}' as the header of '{file.path}' says",
+                hint="the commit was not made by mlgit: do not use it",
+            )
+    return header
 
 
-def tensor_names(repository: Repository, file: TensorFile) -> list[str]:
+def tensor_names(repository: Repository, manifest: Manifest, file: TensorFile) -> list[str]:
     """Return the names of the tensors in a committed safetensors file, in the order of their bytes."""
-    return [entry.name for entry in stored_header(repository, file).entries]
+    return [entry.name for entry in stored_header(repository, manifest, file).entries]
 
 
 @contextmanager

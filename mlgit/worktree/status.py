@@ -42,7 +42,9 @@ FileContent = tuple[str, tuple[tuple[str, TensorId], ...]]
 
 def committed_contents(repository: Repository, manifest: Manifest) -> dict[str, FileContent]:
     """Return what each file of a committed manifest holds, by path."""
-    names = {file.path: tensor_names(repository, file) for file in manifest.files if isinstance(file, TensorFile)}
+    names = {
+        file.path: tensor_names(repository, manifest, file) for file in manifest.files if isinstance(file, TensorFile)
+    }
     return _contents(manifest, names)
 
 

@@ -180,3 +180,17 @@ def test_a_demo_without_its_data_begins_nothing(
     assert ran.exit_code == 2
     assert "mlgit[demo]" in ran.stderr
     assert not (tmp_path / "play").exists()
+
+
+def test_options_of_a_training_that_is_not_asked_for_are_refused(
+    mlgit: Callable, day: Path, tmp_path: Path, fingerprint: Fingerprint
+) -> None:
+    before = fingerprint(day)
+    ran = mlgit("-C", str(day), "commit", "-m", "x", "--lr", "1e-3", "--from", "main~1")
+    assert (ran.exit_code, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: without `--train` there is nothing to use --lr, --from for\n")
+    ran = mlgit("clone", str(day), str(tmp_path / "copy"), "--steps", "3")
+    assert ran.exit_code == 2
+    assert "--steps" in ran.stderr
+    assert not (tmp_path / "copy").exists()
+    assert fingerprint(day) == before

@@ -148,7 +148,7 @@ def test_greedy_is_its_few_line_rule(repo: Repository) -> None:
     commit_weights(repo, spoiled, "the wrong way round", task="digit", metrics={"id_accuracy": 0.0})
     switching.switch(repo, "main")
     candidates = [*SOUP, "spoiled"]
-    ids = sorted(map(repo.resolve, candidates))
+    ids = sorted(map(repo.resolve, candidates), key=lambda one: repo.commit_of(one).manifest)
     ranking = sorted(ids, key=lambda one: -repo.commit_of(one).metrics["id_accuracy"])
     kept: list[str] = []
     best = -math.inf
@@ -173,7 +173,7 @@ def test_greedy_is_its_few_line_rule(repo: Repository) -> None:
 
 
 def test_fusing_with_a_task_takes_the_linear_probe_as_head(repo: Repository) -> None:
-    ids = sorted([repo.resolve("main"), repo.resolve("aux/parity")])
+    ids = sorted([repo.resolve("main"), repo.resolve("aux/parity")], key=lambda one: repo.commit_of(one).manifest)
     how = MergeOptions(strategy="fusing", parameters={"seed": 5})
     made = merge(repo, ["main", "aux/parity"], "fuse", task="digit", options=how)
     assert made.commit is not None

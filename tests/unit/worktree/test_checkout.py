@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mlgit.objects import Manifest
 from mlgit.repository import Repository
 from mlgit.worktree import checkout as module
 from mlgit.worktree.checkout import checkout, remove_empty_directories
+from mlgit.worktree.status import committed_contents
 
 Contents = Callable[[], dict[str, bytes]]
 
@@ -177,3 +179,15 @@ def test_the_mode_of_a_new_file_follows_the_umask(repository: Repository, two: t
     finally:
         os.umask(before)
     assert (repository.root / "changes").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_manifest_without_a_tensor_of_its_header_is_refused(
+    repository: Repository, write_tensors: Callable[..., None], record: Callable[[], Manifest]
+) -> None:
+    write_tensors(repository.root / "model.safetensors", {"a": b"1", "b": b"22"})
+    manifest = record()
+    lacking = replace(manifest, tensors={"b": manifest.tensors["b"]})
+    with pytest.raises(CorruptObjectError, match="does not have tensor 'a'"):
+        checkout(repository, lacking, paths=["model.safetensors"])
+    with pytest.raises(CorruptObjectError, match="does not have tensor 'a'"):
+        committed_contents(repository, lacking)
