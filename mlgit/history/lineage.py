@@ -58,8 +58,8 @@ def graph_of(entries: Iterable[Entry]) -> nx.MultiDiGraph[CommitId]:
 
 def parents_in(graph: nx.MultiDiGraph[CommitId], commit: CommitId) -> list[CommitId]:
     """Return a commit's parents in their order, each once."""
-    edges = sorted(graph.in_edges(commit, data="index"), key=lambda edge: edge[2])
-    return list(dict.fromkeys(parent for parent, _, _ in edges))
+    found = [(int(attributes["index"]), parent) for parent, _, attributes in graph.in_edges(commit, data=True)]
+    return list(dict.fromkeys(parent for _, parent in sorted(found)))
 
 
 def weight_ancestors(read: Read, commit: CommitId) -> Iterator[Entry]:
