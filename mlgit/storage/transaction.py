@@ -199,7 +199,7 @@ class Transaction:
             if self._has(digest):
                 self._take_back(first)
                 return digest
-        except Exception:
+        except Exception:  # whatever the caller's parts raised: only this object is given up, the others stand
             self._take_back(first)
             raise
         except BaseException as error:
