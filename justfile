@@ -28,6 +28,10 @@ contracts:
 test *ARGS:
     pytest -n auto -q {{ARGS}}
 
+# Break storage on purpose, at full counts: kills, power cuts, refused writes, damage, crowds. Takes hours; wants root.
+gate *ARGS:
+    pytest tests/gate --full -q --timeout 0 -o addopts="-ra --strict-markers --strict-config --import-mode=importlib" {{ARGS}}
+
 # The main job, in a fresh directory
 demo:
     mlgit demo "$(mktemp -d)/demo"

@@ -21,6 +21,26 @@ settings.register_profile("nightly", deadline=None, max_examples=1000, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the tests of tests/gate at their full counts: hours")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether full counts are asked for."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def count(full: bool) -> Callable[[int, int], int]:
+    """Return a function that picks the first of two numbers in daily runs, the second one with ``--full``."""
+
+    def pick(small: int, large: int) -> int:
+        return large if full else small
+
+    return pick
+
+
 @pytest.fixture
 def fingerprint() -> Callable[[Path], dict[str, str]]:
     """Return a function from a directory to the content of every file in it, caches left out."""
