@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
-from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from blake3 import blake3
 from mlgit.errors import CorruptObjectError
 from mlgit.fileio import file_system_error
 from mlgit.storage import pack_format as layout
+from mlgit.storage.codecs.kernels import kernels
 from mlgit.storage.pack_format import BASE_BYTES, CHUNK, COUNTS, FOOTER, HEADER, OBJECT, ChunkEntry, ObjectEntry
 
 _MAP_FROM = 1 << 16
@@ -92,7 +92,7 @@ class Pack:
 
     def lower_bound(self, start: bytes) -> int:
         """Return the number of the first object whose id is not below ``start``, up to 32 bytes."""
-        return bisect_left(range(self.object_count), start, key=self.digest)
+        return kernels.lower_bound(self._index, COUNTS.size, self.object_count, OBJECT.size, start)
 
     def digest(self, number: int) -> bytes:
         """Return the id of an object, by its number."""

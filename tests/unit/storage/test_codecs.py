@@ -20,7 +20,7 @@ from mlgit.storage.codecs import (
     ZSTD,
     CodecError,
     codec,
-    planes,
+    numpy_kernels,
 )
 from mlgit.storage.codecs.plain import compress, decompress
 from mlgit.storage.codecs.selection import SMALL_BYTES, Content, encode_chunk, total
@@ -28,7 +28,7 @@ from mlgit.storage.codecs.selection import SMALL_BYTES, Content, encode_chunk, t
 
 def ordered(bits: np.ndarray) -> np.ndarray:
     out = np.empty_like(bits)
-    planes._ordered(bits, out)
+    numpy_kernels._ordered(bits, out)
     return out
 
 
