@@ -108,6 +108,7 @@ def _follow_refs(search: _Search) -> list[Hurt]:
             found = refs.head().commit if name == "HEAD" else refs.read(name)
             starts += [found] if found is not None else []
             starts += [item for entry in refs.reflog(name) for item in (entry.old, entry.new) if item is not None]
+            hurt += [Hurt(None, "ref", problem) for problem in refs.problems(name)]
         except (CorruptObjectError, InvalidInputError, NotFoundError) as error:
             hurt.append(Hurt(None, "ref", error.message))
     _follow(search, starts)

@@ -83,6 +83,7 @@ def gc(
     moment = (now or Timestamp.now()).seconds
     since_s = moment - int(reflog_days * _DAY_S) if reflog_days else _NEVER_S
     with FileLock(repository.folder / "gc.lock", timeout_s=wait_s):
+        _check_logs(repository)
         expired = 0 if dry_run else _expire(repository, since_s)
         run = _Run(
             repository, Reachable(repository), repository.objects.collector(), since_s, grace_days * _DAY_S, wait_s
@@ -156,6 +157,21 @@ def _rewrite(
                 copies[pack], sizes[pack] = path, path.stat().st_size
             bar.advance(1)
     return copies, sizes
+
+
+def _check_logs(repository: Repository) -> None:
+    """Refuse to collect what a damaged line of a log may have named.
+
+    Raises:
+        CorruptObjectError: There is one.
+    """
+    for name in repository.refs.reflog_names():
+        for problem in repository.refs.log_problems(name):
+            raise CorruptObjectError(
+                f"nothing is collected, since {problem}",
+                kind="corrupt-ref",
+                hint="remove the line if what it named may go; then run the command again",
+            )
 
 
 def _expire(repository: Repository, since_s: int) -> int:

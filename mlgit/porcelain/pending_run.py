@@ -12,6 +12,7 @@ from mlgit.fileio import read_file, write_file
 from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef, TensorId
 from mlgit.objects.encoding import Fields, parse_json
 from mlgit.repository import Repository
+from mlgit.storage.sealed import seal, unseal
 
 FILE = "run.json"
 
@@ -43,7 +44,7 @@ class PendingRun:
 
 def save_run(repository: Repository, run: PendingRun) -> None:
     """Keep ``run`` for the next commit."""
-    write_file(repository.folder / FILE, json.dumps(run_to_json(run)).encode("ascii"))
+    write_file(repository.folder / FILE, seal(json.dumps(run_to_json(run)).encode("ascii")))
 
 
 def run_to_json(run: PendingRun) -> dict[str, JsonValue]:
@@ -61,7 +62,8 @@ def run_to_json(run: PendingRun) -> dict[str, JsonValue]:
 def load_run(repository: Repository) -> PendingRun | None:
     """Return the run that waits for its commit, or None."""
     try:
-        return run_from_json(parse_json(read_file(repository.folder / FILE), "the run that waits for its commit"))
+        data = unseal(read_file(repository.folder / FILE))
+        return run_from_json(parse_json(data, "the run that waits for its commit"))
     except FileNotFoundError:
         return None
     except (CorruptObjectError, InvalidInputError, ValueError) as error:

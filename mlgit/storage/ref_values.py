@@ -73,14 +73,15 @@ def _damaged(name: str, text: str) -> CorruptObjectError:
     )
 
 
+def say_value(value: ObjectId | None) -> str:
+    """Say where a ref is."""
+    return "absent" if value is None else f"at {value.short}"
+
+
 def moved(name: str, expected: ObjectId | None, current: ObjectId | None) -> ConflictError:
     """Return the error for a ref that is not where the caller saw it."""
-
-    def say(value: ObjectId | None) -> str:
-        return "absent" if value is None else f"at {value.short}"
-
     return ConflictError(
-        f"'{name}' was expected {say(expected)} but is {say(current)}",
+        f"'{name}' was expected {say_value(expected)} but is {say_value(current)}",
         kind="ref-moved",
         hint="somebody moved it meanwhile; look at it and try again",
     )

@@ -1,8 +1,9 @@
 r"""The log of a ref: one line per change, only ever appended to.
 
-A line is ``<old> <new> <seconds> <offset minutes> <name> <email>``, a tab and the reason. Old and new are
-``<kind>:<id>``, or ``-`` where there was or is no value. Backslashes, brackets in names, and everything that is not
-printable are escaped as ``\uXXXX``.
+A line is ``<check> <length> <old> <new> <seconds> <offset minutes> <name> <email>``, a tab and the reason. Old and new
+are ``<kind>:<id>``, or ``-`` where there was or is no value. Backslashes, brackets in names, and everything that is not
+printable are escaped as ``\uXXXX``. Length counts the bytes after the blank that follows it, and check is the start of
+their BLAKE3: a line that a crash has torn is shorter than it says, and every other difference is damage.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
 
+from blake3 import blake3
+
 from mlgit.errors import InvalidInputError
 from mlgit.fileio import file_system_error, read_file, write_file
 from mlgit.objects import Identity, ObjectId, Timestamp
 from mlgit.objects.ids import ID_TYPES
 
-_LINE = re.compile(r"(\S+) (\S+) (-?\d+) (-?\d+) ([^<>\t]*) <([^<>\t]*)>\t(.*)")
+_CHECK_DIGITS = 8
+_START = re.compile(rb"([0-9a-f]{8}) ([0-9]{1,9}) ")
+_PART_OF_START = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} [0-9]{0,9}")
+_REST = re.compile(r"(\S+) (\S+) (-?\d+) (-?\d+) ([^<>\t]*) <([^<>\t]*)>\t(.*)")
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 
 
@@ -43,15 +49,20 @@ class ReflogEntry:
 
     def encode(self) -> bytes:
         """Return the line, with its end."""
-        return (
+        rest = (
             f"{write_value(self.old)} {write_value(self.new)} {self.when.seconds} {self.when.offset_minutes} "
-            f"{_escape(self.who.name, '<>')} <{_escape(self.who.email, '<>')}>\t{_escape(self.reason)}\n"
+            f"{_escape(self.who.name, '<>')} <{_escape(self.who.email, '<>')}>\t{_escape(self.reason)}"
         ).encode()
+        return b"%s %d %s\n" % (_check(rest), len(rest), rest)
 
     @classmethod
-    def decode(cls, line: str) -> ReflogEntry | None:
-        """Return the change that a line tells, or None when it is torn or damaged."""
-        match = _LINE.fullmatch(line)
+    def decode(cls, line: bytes) -> ReflogEntry | None:
+        """Return the change that a line, without its end, tells; None when it is torn or damaged."""
+        start = _START.match(line)
+        rest = line[start.end() :] if start else b""
+        if start is None or (start[1], int(start[2])) != (_check(rest), len(rest)):
+            return None
+        match = _REST.fullmatch(rest.decode("utf-8", "replace"))
         if match is None:
             return None
         old, new, seconds, offset, name, email, reason = match.groups()
@@ -124,11 +135,42 @@ def read(path: Path, current: ObjectId | None) -> list[ReflogEntry]:
         FileSystemError: The operating system refused.
     """
     try:
-        lines = read_file(path).decode("utf-8", "replace").split("\n")
+        lines = read_file(path).split(b"\n")
     except FileNotFoundError:
         return []
     entries = [entry for line in lines if (entry := ReflogEntry.decode(line)) is not None]
     return _without_unmade(entries, current)
+
+
+def damaged_lines(path: Path) -> list[int]:
+    """Return the numbers, from 1, of the lines that neither tell a change nor were torn by a crash.
+
+    Args:
+        path: The log; a missing one is empty.
+
+    Raises:
+        FileSystemError: The operating system refused.
+    """
+    try:
+        lines = read_file(path).split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [number for number, line in enumerate(lines, 1) if ReflogEntry.decode(line) is None and not _is_torn(line)]
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a line is the beginning of one, followed by the zeros that a power cut leaves, if any."""
+    written = line.rstrip(b"\0")
+    start = _START.match(written)
+    if start is None:
+        return _PART_OF_START.fullmatch(written) is not None
+    rest = written[start.end() :]
+    is_whole = _check(rest) == start[1]
+    return (len(rest) < int(start[2]) and not is_whole) or (is_whole and written != line)
+
+
+def _check(rest: bytes) -> bytes:
+    return blake3(rest).hexdigest(_CHECK_DIGITS // 2).encode()
 
 
 def expire(path: Path, before_s: int) -> int:
@@ -157,7 +199,7 @@ def expire(path: Path, before_s: int) -> int:
 
 
 def _is_before(line: bytes, before_s: int) -> bool:
-    entry = ReflogEntry.decode(line.decode("utf-8", "replace"))
+    entry = ReflogEntry.decode(line)
     return entry is None or entry.when.seconds < before_s
 
 

@@ -27,6 +27,7 @@ from mlgit.storage.ref_values import (
     moved,
     parse_symbolic,
     parse_value,
+    say_value,
 )
 from mlgit.storage.reflog import ReflogEntry, write_value
 from mlgit.storage.refnames import check_ref_name
@@ -213,6 +214,28 @@ class RefStore:
         folder = self.root / "logs"
         names = (name.removeprefix("logs/") for name in files_below(folder, self.root) if name.endswith(LOG_SUFFIX))
         yield from sorted(name.removesuffix(LOG_SUFFIX) for name in names)
+
+    def problems(self, name: str) -> Iterator[str]:
+        """Yield what is wrong with a ref and its log, where the log can tell.
+
+        Args:
+            name: Full name, or ``HEAD``.
+
+        Raises:
+            NotFoundError, CorruptObjectError, InvalidInputError: The ref itself cannot be read.
+            FileSystemError: The operating system refused.
+        """
+        yield from self.log_problems(name)
+        current = self.head().commit if name == HEAD else self.read(name)
+        newest = next(iter(self.reflog(name)), None)
+        if newest is not None and write_value(newest.new) != write_value(current):
+            yield f"'{name}' is {say_value(current)}, but its log says that it was put {say_value(newest.new)}"
+
+    def log_problems(self, name: str) -> Iterator[str]:
+        """Yield what is wrong with the log of a ref alone; raises FileSystemError as ``problems``."""
+        path = self._log_path(name)
+        for number in reflog.damaged_lines(path):
+            yield f"line {number} of the log '{path}' is damaged"
 
     def expire_reflog(self, name: str, before_s: int) -> int:
         """Drop old changes from the log of a ref; where the ref is stays as it is.

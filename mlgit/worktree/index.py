@@ -13,6 +13,7 @@ from mlgit.fileio import read_file, write_file
 from mlgit.objects import ManifestId
 from mlgit.objects.encoding import Fields, parse_json
 from mlgit.repository import Repository
+from mlgit.storage.sealed import seal, unseal
 from mlgit.worktree.scan import Stat
 
 FILE = "index.json"
@@ -42,7 +43,7 @@ class Index:
 def read_index(repository: Repository) -> Index:
     """Return the index; an unreadable one counts as empty."""
     try:
-        fields = parse_json(read_file(repository.folder / FILE), "the index")
+        fields = parse_json(unseal(read_file(repository.folder / FILE)), "the index")
         files = fields.fields("files")
         return Index(
             ManifestId(fields.text("manifest")),
@@ -61,7 +62,7 @@ def write_index(repository: Repository, manifest: ManifestId, files: Mapping[str
         "written_ns": time.time_ns(),
     }
     with suppress(FileSystemError):
-        write_file(repository.folder / FILE, json.dumps(document).encode("ascii"), durable=False)
+        write_file(repository.folder / FILE, seal(json.dumps(document).encode("ascii")), durable=False)
 
 
 def _stat(fields: Fields) -> Stat:

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from backports import zstd
 from blake3 import blake3
-
 KINDS = {1: "tensor", 2: "blob", 3: "manifest", 4: "commit", 5: "tag", 6: "certificate"}
 
 
@@ -198,13 +197,16 @@ class Reader:
 
     def reflog(self, name: str) -> list[tuple[str, str, int, int, str, str, str]]:
         lines = (self.folder / "logs" / f"{name}..log").read_text("utf-8").split("\n")
-        pattern = r"(\S+) (\S+) (-?\d+) (-?\d+) ([^<>\t]*) <([^<>\t]*)>\t(.*)"
+        pattern = r"([0-9a-f]{8}) (\d+) ((\S+) (\S+) (-?\d+) (-?\d+) ([^<>\t]*) <([^<>\t]*)>\t(.*))"
         found = [match for line in lines if (match := re.fullmatch(pattern, line))]
+        for match in found:
+            rest = match[3].encode("utf-8")
+            assert (match[1], int(match[2])) == (blake3(rest).hexdigest()[:8], len(rest))
 
         def plain(text: str) -> str:
             return re.sub(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})", lambda m: chr(int(m[1] or m[2], 16)), text)
 
-        return [(m[1], m[2], int(m[3]), int(m[4]), plain(m[5]), plain(m[6]), plain(m[7])) for m in found]
+        return [(m[4], m[5], int(m[6]), int(m[7]), plain(m[8]), plain(m[9]), plain(m[10])) for m in found]
 
 
 # What follows writes repositories with mlgit and reads them with the reader above.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from mlgit.errors import (
     NotFoundError,
 )
 from mlgit.objects import CertificateId, CommitId, Identity, ObjectId, TagId, Timestamp
-from mlgit.storage import Head, ReflogEntry, RefStore
+from mlgit.storage import Head, ReflogEntry, RefStore, reflog
 from mlgit.storage import refs as refs_module
 
 A, B, C = (CommitId(digit * 64) for digit in "abc")
@@ -210,10 +211,10 @@ def test_a_line_of_the_log_comes_back_whatever_is_in_it(
     name: str, email: str, reason: str, seconds: int, offset: int
 ) -> None:
     entry = ReflogEntry(A, TagId(B), Identity(name, email), Timestamp(seconds, offset), reason)
-    line = entry.encode().decode()
-    assert line.count("\n") == 1
-    assert line.count("\t") == 1
-    assert line[:-1].replace("\t", "").isprintable()
+    line = entry.encode()
+    assert line.count(b"\n") == 1
+    assert line.count(b"\t") == 1
+    assert line[:-1].decode().replace("\t", "").isprintable()
     assert ReflogEntry.decode(line[:-1]) == entry
 
 
@@ -235,11 +236,55 @@ def test_a_log_torn_in_its_last_line_is_read_up_to_there_and_goes_on(fast_path: 
     assert reasons[-1] == "one"
 
 
+def signed_line(rest: str) -> bytes:
+    return f"{blake3(rest.encode()).hexdigest()[:8]} {len(rest.encode())} {rest}".encode()
+
+
 @pytest.mark.parametrize(
-    "line", ["", "rubbish", "- - 1 0 a <b>", f"x:{A} - 1 0 a <b>\tc", f"- commit:{A} 1 5000 a <b>\tc"]
+    "rest", ["", "rubbish", "- - 1 0 a <b>", f"x:{A} - 1 0 a <b>\tc", f"- commit:{A} 1 5000 a <b>\tc"]
 )
-def test_lines_that_are_none_are_left_out(line: str) -> None:
-    assert ReflogEntry.decode(line) is None
+def test_lines_that_are_none_are_left_out(rest: str, tmp_path: Path) -> None:
+    for line in (rest.encode(), signed_line(rest)):
+        assert ReflogEntry.decode(line) is None
+    (tmp_path / "log").write_bytes(signed_line(rest) + b"\n")
+    assert reflog.damaged_lines(tmp_path / "log") == [1]  # nobody writes such a line, however sound it looks
+
+
+ENTRY = ReflogEntry(A, B, Identity("Ada Jørgensen J*", "ada@example.org"), Timestamp(1_700_000_000, 60), "commit: J* é")
+
+
+def test_every_flipped_bit_of_a_log_is_told_from_a_line_that_a_crash_has_torn(tmp_path: Path) -> None:
+    path, lines = tmp_path / "log", ENTRY.encode() * 2
+    path.write_bytes(lines)
+    assert reflog.damaged_lines(path) == []
+    for place in range(len(lines)):
+        for bit in range(8):
+            path.write_bytes(lines[:place] + bytes([lines[place] ^ 1 << bit]) + lines[place + 1 :])
+            assert reflog.damaged_lines(path), (place, bit)
+
+
+def test_a_line_torn_anywhere_is_no_damage(tmp_path: Path) -> None:
+    path, line = tmp_path / "log", ENTRY.encode()
+    for cut in range(len(line)):
+        for zeros in (b"", bytes(7)):
+            path.write_bytes(line + line[:cut] + zeros + b"\n" * bool(cut or zeros) + line)
+            assert reflog.damaged_lines(path) == [], cut
+            assert reflog.read(path, B)[0] == ENTRY
+
+
+def test_a_ref_that_is_not_where_its_log_says_is_noticed(refs: RefStore, signed: Signed) -> None:
+    refs.update(MAIN, A, expected=None, reason="one", **signed)
+    refs.update(MAIN, B, expected=A, reason="two", **signed)
+    for name in (MAIN, "HEAD"):
+        assert list(refs.problems(name)) == []
+    for text in (f"commit {C}\n", f"commit {A}\n", None):
+        path = refs.root / MAIN
+        path.unlink() if text is None else path.write_text(text)
+        for name in (MAIN, "HEAD"):
+            found = list(refs.problems(name))
+            # the value before the last is what a crash between log and ref leaves
+            assert len(found) == (text != f"commit {A}\n"), (name, text, found)
+            assert all(name in problem and B.short in problem for problem in found)
 
 
 def test_a_logged_change_that_was_never_made_is_left_out(
