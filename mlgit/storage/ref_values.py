@@ -32,6 +32,8 @@ def parse_symbolic(text: str) -> str | None:
     if not text.startswith("ref: "):
         return None
     name = text.removeprefix("ref: ").removesuffix("\n")
+    if not text.endswith("\n"):
+        raise _damaged(HEAD, text)
     try:
         check_branch(name)
     except InvalidInputError as error:
