@@ -216,6 +216,34 @@ def partly_changed(old: Weights, other: Weights) -> Weights:
     return weights
 
 
+def averaged(first: Weights, second: Weights) -> Weights:
+    """Return the mean of two models, summed in float64; what is no floating-point number is the first one's."""
+    return {
+        name: ((tensor.double() + second[name].double()) / 2).to(tensor.dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in first.items()
+    }
+
+
+def build_only(folder: Path, members: list[Weights], real: bool, options: argparse.Namespace) -> None:
+    """Write the family and the average of its fine-tunings to ``folder``, and print what was written as JSON."""
+    (dtype,) = options.dtypes
+    states = build_family(folder, members, options.megabytes, options.stack, getattr(torch, TORCH_NAMES[dtype]))
+    states.append(folder / f"state{len(states)}.safetensors")
+    first, second = (load_file(state) for state in states[1:3])
+    save_file(averaged(first, second), states[-1])
+    sync(states[-1])
+    about = {
+        "family": "real" if real else "synthetic",
+        "megabytes": options.megabytes,
+        "stack": options.stack,
+        "dtype": dtype,
+        "tensors": len(first),
+        "bytes": states[0].stat().st_size,
+        "states": [str(state) for state in states],
+    }
+    print(json.dumps(about))
+
+
 def build_family(folder: Path, members: list[Weights], megabytes: int, stack: int, dtype: torch.dtype) -> list[Path]:
     size = sum(tensor.numel() for tensor in members[0].values()) * dtype.itemsize
     repetitions = max(1, round(megabytes * 2**20 / size))
@@ -327,6 +355,7 @@ def main() -> None:
     parser.add_argument("--stack", type=int, default=1, help="how many repetitions make one tensor")
     parser.add_argument("--json", type=Path, help="where to write the figures; default: standard output")
     parser.add_argument("--folder", type=Path, help="directory for temporary files")
+    parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--given", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -337,6 +366,9 @@ def main() -> None:
     if not real:
         print(f"'{FAMILY}' is absent: random weights stand in", file=sys.stderr)
     members = real_members() if real else synthetic_members()
+    if options.build:
+        build_only(options.build, members, real, options)
+        return
     rows: list[dict[str, object]] = []
     for dtype in options.dtypes:
         with tempfile.TemporaryDirectory(prefix="mlgit-storage-", dir=options.folder) as folder:
