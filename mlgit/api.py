@@ -26,12 +26,15 @@ from mlgit.porcelain import commit as committing
 from mlgit.porcelain import fsck as checking
 from mlgit.porcelain import init as creating
 from mlgit.porcelain import log as logging
+from mlgit.porcelain import merge_base as parting
 from mlgit.porcelain import restore as restoring
 from mlgit.porcelain import show as showing
 from mlgit.porcelain import status as comparing
 from mlgit.porcelain import switch as switching
 from mlgit.porcelain import tag as tagging
 from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.branch import EVERY_BRANCH, Branch, BranchFilter
+from mlgit.porcelain.branch import branches as list_branches
 from mlgit.progress import Progress
 
 if TYPE_CHECKING:  # these import torch, which a library user who only reads history should not wait for
@@ -147,6 +150,18 @@ class Repository(core.Repository):
         """Create a branch; see ``mlgit.porcelain.branch``."""
         return branch.create_branch(self, name, start)
 
+    def list_branches(self, *, remotes: bool = False, only: BranchFilter = EVERY_BRANCH) -> list[Branch]:
+        """Return branches, sorted by name; see ``mlgit.porcelain.branch``."""
+        return list_branches(self, remotes=remotes, only=only)
+
+    def merge_base(self, *revisions: str) -> list[CommitId]:
+        """Return the best common ancestors of the first revision and the others; see ``mlgit.porcelain.merge_base``."""
+        return parting.merge_base(self, revisions)
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Return whether ``old`` is an ancestor of ``new``, or the same commit."""
+        return parting.is_ancestor(self, old, new)
+
     def switch(self, name: str, *, create: bool = False, start: str | None = None) -> switching.SwitchResult:
         """Go to a branch; see ``mlgit.porcelain.switch``."""
         return switching.switch(self, name, create=create, start=start)
@@ -159,9 +174,9 @@ class Repository(core.Repository):
         """Give up uncommitted changes; see ``mlgit.porcelain.restore``."""
         return restoring.restore(self, paths or (".",), source=source)
 
-    def fsck(self) -> checking.FsckResult:
-        """Verify everything; see ``mlgit.porcelain.fsck``."""
-        return checking.fsck(self)
+    def fsck(self, *, repair_from: Path | str | None = None) -> checking.FsckResult:
+        """Verify everything, and fetch what is hurt from another repository; see ``mlgit.porcelain.fsck``."""
+        return checking.fsck(self, repair_from=None if repair_from is None else Path(repair_from))
 
     def gc(self, *, dry_run: bool = False, grace_days: float = 14.0, reflog_days: float = 90.0) -> GcResult:
         """Free the disk of what nothing leads to; see ``mlgit.porcelain.gc``."""

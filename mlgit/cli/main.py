@@ -29,6 +29,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "ls-tree": "mlgit.cli.ls_tree:ls_tree",
         "cat-file": "mlgit.cli.cat_file:cat_file",
         "fsck": "mlgit.cli.fsck:fsck",
+        "merge-base": "mlgit.cli.merge_base:merge_base",
         "reflog": "mlgit.cli.reflog:reflog",
         "du": "mlgit.cli.du:du",
         "gc": "mlgit.cli.gc:gc",

@@ -61,3 +61,32 @@ class ObjectSource(Protocol):
     def read_record(self, object_id: CommitId, /) -> Commit: ...
     @overload
     def read_record(self, object_id: TagId, /) -> Tag: ...
+
+
+class GraphSource(Protocol):
+    """The shape of a part of the history, known without reading commits; with a commit it knows all its ancestors.
+
+    Commits have numbers from 0 to ``len``, exclusive. It may be wrong about anything but the number of commits: what
+    contradicts itself is noticed by those who use it, and then not used.
+    """
+
+    def __len__(self) -> int:
+        """Return how many commits it knows."""
+
+    def find(self, commit_id: CommitId, /) -> int | None:
+        """Return the number of a commit, or None when it does not know it."""
+
+    def id(self, number: int, /) -> CommitId:
+        """Return the id of a commit."""
+
+    def parents(self, number: int, /) -> Sequence[int]:
+        """Return the numbers of a commit's parents, in order, each once."""
+
+    def seconds(self, number: int, /) -> int:
+        """Return a commit's time, in seconds since 1970-01-01T00:00:00Z."""
+
+    def date(self, number: int, /) -> int:
+        """Return a number of seconds that is not below the commit's time, and above the date of every parent."""
+
+    def level(self, number: int, /) -> int:
+        """Return a number from 1 that is above the level of every parent."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import networkx as nx
 
-from mlgit.history.ancestry import Entry, Read, walk
+from mlgit.history.ancestry import Entry, walk
+from mlgit.history.nodes import Read
 from mlgit.objects import Commit, CommitId, Parent, Role, Stage
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlgit.errors import AlreadyExistsError, CheckFailedError, ConflictError, NotFoundError, did_you_mean
-from mlgit.history.ancestry import is_ancestor
+from mlgit.history.ancestry import is_ancestor, reached_among, that_reach
 from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId
 from mlgit.porcelain.actor import ANYONE, Actor
+from mlgit.porcelain.ancestry import ancestry
 from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
 
 
@@ -31,15 +33,64 @@ class Branch:
     remote: bool = False
 
 
-def branches(repository: Repository, *, remotes: bool = False) -> list[Branch]:
-    """Return the local branches, and those of other repositories when ``remotes`` is set, sorted by name."""
+@dataclass(frozen=True, slots=True)
+class BranchFilter:
+    """Which branches to list, by revisions, as in git: of each kind that is given, one must fit.
+
+    Attributes:
+        contains: The branch has one of these commits.
+        lacks: It has none of these commits.
+        merged: Its commits are all in the history of one of these.
+        unmerged: It has commits that are in the history of none of these.
+    """
+
+    contains: Sequence[str] = ()
+    lacks: Sequence[str] = ()
+    merged: Sequence[str] = ()
+    unmerged: Sequence[str] = ()
+
+
+EVERY_BRANCH = BranchFilter()
+
+
+def branches(repository: Repository, *, remotes: bool = False, only: BranchFilter = EVERY_BRANCH) -> list[Branch]:
+    """Return branches, sorted by name.
+
+    Args:
+        repository: Where.
+        remotes: Those of other repositories too, behind the local ones.
+        only: Which.
+
+    Raises:
+        NotFoundError: A revision names nothing.
+    """
     current = repository.refs.head().branch
-    found = []
-    for prefix in (HEADS, REMOTES) if remotes else (HEADS,):
-        for name, value in repository.named(prefix).items():
-            commit_id = CommitId(value)
-            commit = repository.commit_of(commit_id)
-            found.append(Branch(name, commit_id, commit, prefix + name == current, prefix == REMOTES))
+    found = [
+        (prefix, name, CommitId(value))
+        for prefix in ((HEADS, REMOTES) if remotes else (HEADS,))
+        for name, value in repository.named(prefix).items()
+    ]
+    fitting = _fitting(repository, {commit_id for _, _, commit_id in found}, only)
+    return [
+        Branch(name, commit_id, repository.commit_of(commit_id), prefix + name == current, prefix == REMOTES)
+        for prefix, name, commit_id in found
+        if commit_id in fitting
+    ]
+
+
+def _fitting(repository: Repository, found: set[CommitId], only: BranchFilter) -> set[CommitId]:
+    if only == EVERY_BRANCH:
+        return found
+    contains, lacks, merged, unmerged = (
+        repository.resolve_many(texts) for texts in (only.contains, only.lacks, only.merged, only.unmerged)
+    )
+    with ancestry(repository) as asked:
+        for commits, is_wanted in ((contains, True), (lacks, False)):
+            having = {tip for one in commits for tip in that_reach(asked.read, found, one, graph=asked.graph)}
+            found = found if not commits else having if is_wanted else found - having
+        for commits, is_wanted in ((merged, True), (unmerged, False)):
+            inside = reached_among(asked.read, commits, found, graph=asked.graph)
+            found = found if not commits else inside if is_wanted else found - inside
     return found
 
 
@@ -92,8 +143,7 @@ def delete_branch(repository: Repository, name: str, *, force: bool = False, act
         raise ConflictError(
             f"'{name}' is the current branch", kind="current-branch", hint="switch to another one before deleting it"
         )
-    others = [found for other, found in repository.branches().items() if other != name]
-    if not force and not any(is_ancestor(repository.commit_of, branch.id, other) for other in others):
+    if not force and not _is_elsewhere(repository, branch):
         raise CheckFailedError(
             f"the commits of '{name}' are on no other branch",
             kind="not-merged",
@@ -135,6 +185,12 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
             delete(new, "branch: not renamed")
             raise
     return Branch(new, branch.id, branch.commit, branch.current)
+
+
+def _is_elsewhere(repository: Repository, branch: Branch) -> bool:
+    others = [found for other, found in repository.branches().items() if other != branch.name]
+    with ancestry(repository) as asked:
+        return any(is_ancestor(asked.read, branch.id, other, graph=asked.graph) for other in others)
 
 
 def _find(repository: Repository, name: str) -> Branch:
