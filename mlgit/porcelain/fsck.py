@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
-from mlgit.objects import (
-    BlobFile,
-    CertificateId,
-    CertificateResult,
-    Commit,
-    CommitId,
-    Manifest,
-    ObjectId,
-    Tag,
-    TagId,
-)
+from mlgit.objects import CommitId, ObjectId
+from mlgit.porcelain.needed import Needed
+from mlgit.porcelain.verification import Verification, verify
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 
@@ -26,16 +18,18 @@ class Hurt:
     """Something that cannot be trusted.
 
     Attributes:
-        id: The object, or None for a pack or a ref.
+        id: The object, or None for a pack or a name.
         kind: Kind of object, ``pack`` or ``ref``.
-        problem: What is wrong, with the place.
-        commits: Commits that need it, oldest found last.
+        problem: What is wrong, with the place: pack and offset.
+        commits: Commits that need it, in no order.
+        names: Names that lead straight to it: refs, logs of refs.
     """
 
     id: ObjectId | None
     kind: str
     problem: str
     commits: tuple[CommitId, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +39,16 @@ class FsckResult:
     Attributes:
         commits: How many commits were reached.
         objects: How many objects were read back.
-        hurt: What is damaged or missing.
+        hurt: What is damaged or missing; after a repair, what is left of it.
+        repaired: Objects that were fetched from the other repository.
+        set_aside: Where the damaged packs are that nothing needs any more.
     """
 
     commits: int
     objects: int
     hurt: tuple[Hurt, ...]
+    repaired: tuple[ObjectId, ...] = ()
+    set_aside: tuple[Path, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -58,96 +56,63 @@ class FsckResult:
         return not self.hurt
 
 
-@dataclass(slots=True)
-class _Search:
-    """What was found so far."""
+def fsck(repository: Repository, *, repair_from: Path | None = None, progress: Progress | None = None) -> FsckResult:
+    """Verify every object that any name reaches, and every pack from its first byte to its last.
 
-    repository: Repository
-    needed_by: dict[ObjectId, list[CommitId]] = field(default_factory=dict)
-    problems: dict[ObjectId, str] = field(default_factory=dict)
-    commits: list[CommitId] = field(default_factory=list)
+    Names are refs, their logs, HEAD, the run that waits for its commit, and the index. Nothing raises for damage.
 
-    def need(self, object_id: ObjectId, commit: CommitId | None) -> bool:
-        """Note that ``commit`` needs an object; return whether it is new."""
-        new = object_id not in self.needed_by
-        users = self.needed_by.setdefault(object_id, [])
-        if commit is not None:
-            users.append(commit)
-        return new
-
-
-def fsck(repository: Repository, *, progress: Progress | None = None) -> FsckResult:
-    """Verify every object that refs, reflogs and HEAD reach, and the structure of every pack.
+    Args:
+        repository: Where; nothing is changed there unless it is to be repaired.
+        repair_from: Another repository, whose good copies are fetched; see ``mlgit.porcelain.repair``.
+        progress: Is told of objects.
 
     Returns:
-        What was read and what is hurt; nothing is changed and nothing raised for damage.
+        What was read, what is hurt, and what was mended.
+
+    Raises:
+        NotFoundError: There is nothing to repair from in ``repair_from``.
+        InvalidInputError: ``repair_from`` is the repository itself.
+        ConflictError: Others wrote all the time, so that damaged packs could not be set aside; what was fetched stays.
+        FileSystemError: The operating system refused, for another reason than a bad disk.
     """
-    search = _Search(repository)
-    hurt = [Hurt(None, "pack", problem) for problem in repository.objects.check_packs()]
-    hurt += _follow_refs(search)
-    with (progress or NoProgress()).task("verifying", len(search.needed_by)) as bar:
-        for object_id in search.needed_by:
-            if object_id not in search.problems:
-                problem = repository.objects.problems(object_id)
-                if problem is not None:
-                    search.problems[object_id] = problem
-            bar.advance(1)
-    hurt += [
-        Hurt(object_id, type(object_id).kind, problem, tuple(search.needed_by[object_id]))
-        for object_id, problem in search.problems.items()
+    told = progress or NoProgress()
+    if repair_from is None:
+        needed = Needed(repository)
+        found = _verify(repository, needed, told)
+        return FsckResult(needed.commits, len(needed.ids), _hurt(needed, found))
+    from mlgit.porcelain.repair import open_source, repair  # noqa: PLC0415 - most checks repair nothing
+
+    source = open_source(repository, repair_from)
+    needed = Needed(repository, source)
+    found = _verify(repository, needed, told)
+    mended = repair(repository, source, found, complete=not needed.hurt_names, progress=told)
+    for path in mended.healed:
+        del found.packs[path]
+    commits = needed.commits + sum(isinstance(fetched, CommitId) for fetched in mended.fetched)
+    return FsckResult(commits, len(needed.ids), _hurt(needed, found), mended.fetched, mended.set_aside)
+
+
+def _verify(repository: Repository, needed: Needed, progress: Progress) -> Verification:
+    needed.find()
+    wanted = {found: kept for found, kept in needed.ids.items() if found not in needed.read}
+    wanted = {found: kept for found, kept in wanted.items() if found not in needed.unread}
+    return verify(repository.objects, wanted, needed.unread, progress)
+
+
+def _hurt(needed: Needed, found: Verification) -> tuple[Hurt, ...]:
+    """Put everything that is hurt together: packs, names, objects."""
+    hurt = [Hurt(None, "pack", problem) for pack in found.packs.values() for problem in pack.structure]
+    for pack in found.packs.values():
+        copies = {item: problem for item, problem in pack.objects.items() if item not in found.problems}
+        hurt += [Hurt(None, "pack", problem) for problem in copies.values()]
+    objects = _hurt_objects(needed, found.problems) if found.problems else []
+    return (*hurt, *(Hurt(None, "ref", problem) for problem in needed.hurt_names), *objects)
+
+
+def _hurt_objects(needed: Needed, problems: Mapping[ObjectId, str]) -> list[Hurt]:
+    commits, names = needed.users(set(problems))
+    return [
+        Hurt(item, item.kind, problem, tuple(commits.get(item, ())), tuple(names.get(item, ())))
+        for item, problem in problems.items()
+        if item in commits or item in names  # otherwise it was removed meanwhile
     ]
-    return FsckResult(len(search.commits), len(search.needed_by), tuple(hurt))
-
-
-def _follow_refs(search: _Search) -> list[Hurt]:
-    """Walk from every name; return the names that are damaged themselves."""
-    refs, hurt = search.repository.refs, []
-    starts: list[ObjectId] = []
-    for name in sorted({"HEAD", *refs.names(), *refs.reflog_names()}):
-        try:
-            found = refs.head().commit if name == "HEAD" else refs.read(name)
-            starts += [found] if found is not None else []
-            starts += [item for entry in refs.reflog(name) for item in (entry.old, entry.new) if item is not None]
-            hurt += [Hurt(None, "ref", problem) for problem in refs.problems(name)]
-        except (CorruptObjectError, InvalidInputError, NotFoundError) as error:
-            hurt.append(Hurt(None, "ref", error.message))
-    _follow(search, starts)
-    return hurt
-
-
-def _follow(search: _Search, starts: Iterable[ObjectId]) -> None:
-    """Visit everything reachable, without recursion."""
-    pending: list[tuple[ObjectId, CommitId | None]] = [(start, None) for start in starts]
-    while pending:
-        object_id, user = pending.pop()
-        if not search.need(object_id, user):
-            continue
-        if not isinstance(object_id, (CommitId, TagId, CertificateId)):
-            continue
-        try:
-            record = search.repository.objects.read_record(object_id)
-        except (CorruptObjectError, NotFoundError) as error:
-            search.problems[object_id] = error.message
-            continue
-        if isinstance(record, Commit):
-            search.commits.append(CommitId(object_id))
-            pending += [(parent.id, CommitId(object_id)) for parent in record.parents]
-            _need_manifest(search, record, CommitId(object_id))
-        elif isinstance(record, Tag):
-            pending.append((record.commit, None))
-        elif isinstance(record, CertificateResult):
-            search.need(record.definition, record.commit)
-            pending.append((record.commit, None))
-
-
-def _need_manifest(search: _Search, commit: Commit, commit_id: CommitId) -> None:
-    search.need(commit.manifest, commit_id)
-    try:
-        manifest: Manifest = search.repository.manifest(commit.manifest)
-    except (CorruptObjectError, NotFoundError) as error:
-        search.problems[commit.manifest] = error.message
-        return
-    for entry in manifest.tensors.values():
-        search.need(entry.id, commit_id)
-    for file in manifest.files:
-        search.need(file.id if isinstance(file, BlobFile) else file.header, commit_id)

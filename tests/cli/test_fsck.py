@@ -14,6 +14,8 @@ def test_fsck_of_a_sound_repository(mlgit: Callable[..., Any], history: Any) -> 
         "commits": 2,
         "objects": 10,
         "hurt": [],
+        "repaired": [],
+        "set_aside": [],
     }
 
 
@@ -28,7 +30,7 @@ def test_fsck_names_what_is_hurt(mlgit: Callable[..., Any], history: Any) -> Non
     assert ran.stdout.splitlines()[-1].endswith("objects: hurt")
     document = json.loads(mlgit("fsck", "--json").stdout)
     assert document["sound"] is False
-    assert {tuple(item) for item in document["hurt"]} == {("id", "kind", "problem", "commits")}
+    assert {tuple(item) for item in document["hurt"]} == {("id", "kind", "problem", "commits", "names")}
 
 
 def test_fsck_names_refs_that_are_hurt_and_goes_on(mlgit: Callable[..., Any], history: Any) -> None:
