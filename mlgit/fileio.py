@@ -59,6 +59,24 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_at(descriptor: int, start: int, offset: int, data: memoryview) -> None:
+    """Write bytes at a place of an open file, whole.
+
+    Args:
+        descriptor: The file.
+        start: Where something begins in the file.
+        offset: Where the bytes belong, counted from there.
+        data: The bytes.
+
+    Raises:
+        OSError: The operating system refused.
+    """
+    place = start + offset
+    while data:
+        count = os.pwrite(descriptor, data, place)
+        data, place = data[count:], place + count
+
+
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when the block ends well, and vanishes otherwise.

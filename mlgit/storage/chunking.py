@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from mlgit.objects.ids import Buffer
 
+_LEAST = 1 << 16
+
 
 def as_bytes(part: Buffer) -> memoryview:
     """Return a C-contiguous buffer of any element type as a flat view of its bytes."""
@@ -14,20 +16,28 @@ def as_bytes(part: Buffer) -> memoryview:
 
 
 class Buffers:
-    """Chunk-sized memory that goes round: fresh memory for every chunk would cost a page fault per 4 KiB."""
+    """Chunk-sized memory that goes round: fresh memory for every chunk would cost a page fault per 4 KiB.
+
+    Pieces are as large as powers of two, at least ``_LEAST``, so that few sizes serve all. Safe in threads.
+    """
 
     def __init__(self) -> None:
         self._spare: dict[int, list[bytearray]] = {}
 
-    def take(self, size: int) -> bytearray:
-        """Return a buffer of ``size`` bytes, used before or new."""
-        spare = self._spare.get(size)
-        return spare.pop() if spare else bytearray(size)
+    def take(self, size: int) -> memoryview:
+        """Return ``size`` bytes of writable memory, used before or new."""
+        whole = max(_LEAST, 1 << (size - 1).bit_length()) if size else _LEAST
+        spare = self._spare.get(whole)
+        try:
+            piece = spare.pop() if spare else bytearray(whole)
+        except IndexError:  # another thread was faster
+            piece = bytearray(whole)
+        return memoryview(piece)[:size]
 
-    def give_back(self, chunk: memoryview) -> None:
-        """Take back the buffer under ``chunk``, which nobody may use any more."""
-        if isinstance(chunk.obj, bytearray):
-            self._spare.setdefault(len(chunk.obj), []).append(chunk.obj)
+    def give_back(self, part: memoryview) -> None:
+        """Take back the memory under ``part``, which nobody may use any more."""
+        if isinstance(part.obj, bytearray):
+            self._spare.setdefault(len(part.obj), []).append(part.obj)
 
 
 def cut(parts: Iterable[Buffer], size: int, buffers: Buffers) -> Iterator[memoryview]:
@@ -43,7 +53,7 @@ def cut(parts: Iterable[Buffer], size: int, buffers: Buffers) -> Iterator[memory
         rest = as_bytes(part)
         while rest:
             if filled == 0:
-                chunk = memoryview(buffers.take(size))
+                chunk = buffers.take(size)
             count = min(size - filled, len(rest))
             chunk[filled : filled + count] = rest[:count]
             rest, filled = rest[count:], filled + count

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
+from mlgit.fileio import write_at
 from mlgit.objects import CertificateId, CommitId, ManifestId, ObjectId, Record, TagId, TensorId, record_type
 from mlgit.objects.ids import ID_TYPES, LENGTH
 from mlgit.objects.record import RECORDS
 from mlgit.storage.chunk_reader import ChunkReader
+from mlgit.storage.chunking import Buffers
 from mlgit.storage.directories import make_directories
 from mlgit.storage.located import Located
 from mlgit.storage.pack_check import check_pack
 from mlgit.storage.pack_folder import PackFolder
 from mlgit.storage.pack_format import DEFAULT_DEPTH, MAX_RECORD_BYTES, ChunkEntry
-from mlgit.storage.payload import PayloadReader, tensor_type
+from mlgit.storage.payload import Elsewhere, InMemory, PayloadReader, tensor_type
 from mlgit.storage.workers import Workers
 
 if TYPE_CHECKING:  # imported by those who need them: most runs write nothing and read commits alone
@@ -131,7 +134,7 @@ class ObjectDatabase:
         """
         located = self._find(object_id)
         target = bytearray(located.entry.size)
-        self._read_into(located, memoryview(target))
+        self._payloads.read_into(located, memoryview(target))
         return bytes(target)
 
     def read_into(self, object_id: ObjectId, target: memoryview) -> None:
@@ -146,9 +149,49 @@ class ObjectDatabase:
             ValueError: The buffer has another size.
         """
         located = self._find(object_id)
-        if target.nbytes != located.entry.size:
-            raise ValueError(f"{located.subject} has {located.entry.size} bytes, the buffer {target.nbytes}")
-        self._read_into(located, target.cast("B") if target.nbytes else target)
+        _check_size(located, target.nbytes)
+        self._payloads.read_into(located, _flat(target))
+
+    def read_all_into(self, targets: Iterable[tuple[ObjectId, memoryview]]) -> None:
+        """Decode many objects straight into buffers, in parallel, and verify them.
+
+        Args:
+            targets: Ids, each with a writable, contiguous buffer of exactly its size; taken as they are needed.
+
+        Raises:
+            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; some buffers then hold rubbish.
+            ValueError: A buffer has another size.
+        """
+
+        def requests() -> Iterator[tuple[Located, InMemory]]:
+            for object_id, target in targets:
+                located = self._find(object_id)
+                _check_size(located, target.nbytes)
+                yield located, InMemory(_flat(target))
+
+        self._payloads.read_all(requests())
+
+    def write_all(self, descriptor: int, places: Iterable[tuple[ObjectId, int, int]]) -> None:
+        """Decode many objects, in parallel, straight to places in a file, and verify them.
+
+        Args:
+            descriptor: A file open for writing.
+            places: Ids, each with the offset where its bytes begin and their number; taken as they are needed.
+
+        Raises:
+            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; the file then holds rubbish.
+            OSError: The file cannot be written.
+            ValueError: An object has another size.
+        """
+        buffers = Buffers()
+
+        def requests() -> Iterator[tuple[Located, Elsewhere]]:
+            for object_id, offset, size in places:
+                located = self._find(object_id)
+                _check_size(located, size)
+                yield located, Elsewhere(buffers, partial(write_at, descriptor, offset))
+
+        self._payloads.read_all(requests())
 
     def stream(self, object_id: ObjectId) -> Iterator[memoryview]:
         """Yield an object's payload in parts of at most 4 MiB, each checked, the whole verified at the end.
@@ -228,12 +271,6 @@ class ObjectDatabase:
         """Return how many bytes all packs take."""
         return sum(path.stat().st_size for path in self.pack_paths() if path.exists())
 
-    def _read_into(self, located: Located, target: memoryview) -> None:
-        try:
-            self._payloads.read_into(located, target)
-        except CorruptObjectError:
-            self._payloads.read_into(located, target, check=True)
-
     def _find(self, object_id: ObjectId) -> Located:
         located = self._folder.find(object_id.digest)
         if located is not None and object_id.kind in ("object", located.entry.kind):
@@ -247,3 +284,12 @@ class ObjectDatabase:
             kind="missing-object",
             hint="`mlgit fsck` lists what is missing; get it again from a clone that has it",
         )
+
+
+def _flat(target: memoryview) -> memoryview:
+    return target.cast("B") if target.nbytes else target
+
+
+def _check_size(located: Located, size: int) -> None:
+    if size != located.entry.size:
+        raise ValueError(f"{located.subject} has {located.entry.size} bytes, there is room for {size}")

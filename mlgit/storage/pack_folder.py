@@ -22,6 +22,8 @@ from mlgit.storage.pack import Pack
 HINT_DIGITS = 16
 _PACK_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{32}}{re.escape(SUFFIX)}")
 _OPEN_PACKS = 256
+_RECENT_PACKS = 3
+"""Packs that are looked into first: a model's tensors lie in few, its bases in another one."""
 _LISTINGS = 10
 """How often the folder is listed for one object at most: a listing made while packs are replaced may show neither the
 old nor the new one, the next one shows the new."""
@@ -61,6 +63,7 @@ class PackFolder:
         self._catalogue_signature: tuple[int, int, int] | None = None
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._damaged: dict[str, CorruptObjectError] = {}
+        self._recent: tuple[Pack, ...] = ()
 
     def refresh(self) -> bool:
         """List the folder again. Packs that were damaged are tried again: they may have been mended.
@@ -82,6 +85,7 @@ class PackFolder:
             self._damaged.clear()
             for name in set(self._open).difference(names):
                 del self._open[name]
+            self._recent = tuple(pack for pack in self._recent if pack.path.name in self._open)
             found = catalogue.signature(self.root)
             if found != self._catalogue_signature:
                 self._catalogue = Catalogue.load(self.root / catalogue.NAME)
@@ -94,6 +98,7 @@ class PackFolder:
         """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
         with self._lock:
             self._open.pop(name, None)
+            self._recent = tuple(pack for pack in self._recent if pack.path.name != name)
             self._damaged.pop(name, None)
             if name not in self._names:  # new lists, since others may be going through the old ones
                 self._names = sorted([*self._names, name])
@@ -150,15 +155,21 @@ class PackFolder:
         Raises:
             CorruptObjectError, FileSystemError: As ``find``.
         """
-        seen: set[str] = set()
+        recent, seen = self._recent, set()
+        for pack in recent:
+            number = pack.find(digest)
+            if number is not None:
+                yield Located(pack, pack.entry(number))
+            seen.add(pack.path.name)
         for name in self._candidates(digest):
             if name in seen:
                 continue
             seen.add(name)
-            pack = self.open(name)
-            number = None if pack is None else pack.find(digest)
-            if pack is not None and number is not None:
-                yield Located(pack, pack.entry(number))
+            found = self.open(name)
+            number = None if found is None else found.find(digest)
+            if found is not None and number is not None:
+                self._recent = (found, *recent[: _RECENT_PACKS - 1])
+                yield Located(found, found.entry(number))
 
     def _candidates(self, digest: bytes) -> Iterator[str]:
         """Yield the packs an object may be in: named after it, in the catalogue, used of late, not in the catalogue."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mlgit.storage.codecs import CodecError, Readable
 
 if TYPE_CHECKING:
-    from backports.zstd import ZstdCompressor
+    from backports.zstd import ZstdCompressor, ZstdDecompressor
 
 LEVEL = 1
 _WINDOW_LOG_MAX = 23
@@ -100,13 +101,19 @@ def decompress(stored: Readable, size: int) -> bytes:
     Raises:
         CodecError: Anything else.
     """
-    from backports import zstd  # noqa: PLC0415 - raw records need no zstd
-
-    decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX})
+    decompressor_type, error_type, options = _decompression()
+    decompressor = decompressor_type(options=options)
     try:
         data = decompressor.decompress(stored, max_length=size + 1)
-    except zstd.ZstdError as error:
+    except error_type as error:
         raise CodecError(f"zstd: {error}") from error
     if len(data) != size or not decompressor.eof or decompressor.unused_data:
         raise CodecError(f"a zstd frame does not hold exactly {size} bytes")
     return data
+
+
+@cache
+def _decompression() -> tuple[type[ZstdDecompressor], type[Exception], dict[int, int]]:
+    from backports import zstd  # noqa: PLC0415 - raw records need no zstd
+
+    return zstd.ZstdDecompressor, zstd.ZstdError, {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG_MAX}
