@@ -11,16 +11,23 @@ directory, a copy with the same fsyncs, ``load_file`` into a module. A ratio is 
 Memory is what a process holds at most over one that has only imported torch: all of it, pages of mapped files
 included, and its own without them.
 
-    python benchmarks/storage.py [--megabytes 256] [--rounds 3] [--dtypes F32 BF16] [--stack 1] [--json FILE]
+    python benchmarks/storage.py [--megabytes 256] [--rounds 3] [--dtypes F32 BF16] [--stack 1] [--profile]
+                                 [--json FILE]
 
-``--megabytes 1024`` is the full run; it needs about 10 GB of disk in the directory for temporary files (``--folder``).
+``--megabytes 1024`` is the full run: every floor of the storage, in one command. It needs about 10 GB of disk in the
+directory for temporary files (``--folder``). ``--profile`` adds a round under a profiler that does not count, and tells
+where the time of each missed floor went (the slowest step's, when none is missed): seconds in a function itself, over
+all threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
+import filecmp
 import json
 import os
+import pstats
 import shutil
 import statistics
 import subprocess
@@ -47,6 +54,11 @@ STATES = ("base", "fine-tuning 1", "fine-tuning 2", "5 % changed")
 CHANGED_SHARE = 0.05
 STEP = 7919
 MODEL = "model.safetensors"
+PROFILE = "MLGIT_BENCHMARK_PROFILE"
+"""The environment variable that names the file for the profile of a step."""
+WAITS = ("'_queue.SimpleQueue' objects>", "'_thread.lock' objects>", "'_thread.RLock' objects>")
+SLOWEST = 12
+"""How many functions of a profile are told."""
 
 Weights = dict[str, torch.Tensor]
 Measured = Mapping[str, float]
@@ -68,13 +80,36 @@ def measured(result: dict[str, float]) -> Iterator[None]:
     watcher.start()
     start = time.perf_counter()
     try:
-        yield
+        with profiled(os.environ.get(PROFILE)):
+            yield
     finally:
         result["seconds"] = time.perf_counter() - start
         ended.set()
         watcher.join()
     result["own"] = max(result.get("own", 0), memory("RssAnon"))
     result["peak"] = memory("VmHWM")
+
+
+@contextmanager
+def profiled(path: str | None) -> Iterator[None]:
+    """Write to ``path`` how long each function ran, in this thread and those that start; None: do nothing."""
+    if path is None:
+        yield
+        return
+    profiles = [cProfile.Profile()]
+
+    def begin(*_: object) -> None:
+        profiles.append(cProfile.Profile())
+        profiles[-1].enable()
+
+    threading.setprofile(begin)
+    profiles[0].enable()
+    try:
+        yield
+    finally:
+        profiles[0].disable()
+        threading.setprofile(None)
+        pstats.Stats(*profiles).dump_stats(path)
 
 
 def memory(field: str) -> int:
@@ -161,11 +196,12 @@ def child(step: str, given: Mapping[str, str]) -> None:
     print(json.dumps(result))
 
 
-def measure(step: str, **arguments: object) -> Measured:
+def measure(step: str, profile: Path | None = None, **arguments: object) -> Measured:
     """Run one step in a process of its own."""
     given = json.dumps({name: str(value) for name, value in arguments.items()})
     command = [sys.executable, str(Path(__file__).resolve()), "--step", step, "--given", given]
-    done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    variables = os.environ | ({PROFILE: str(profile)} if profile else {})
+    done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=variables).stdout)
     print(f"{step:10} {done['seconds']:8.3f} s", file=sys.stderr)
     return done
 
@@ -263,8 +299,8 @@ def stored_bytes(root: Path) -> int:
     return sum(path.stat().st_size for path in (root / ".mlgit" / "objects").glob("*.pack"))
 
 
-def one_round(folder: Path, states: list[Path]) -> dict[str, float]:
-    """Return every ratio once, and the peaks of memory in bytes."""
+def one_round(folder: Path, states: list[Path], profiles: Path | None = None) -> dict[str, float]:
+    """Return every ratio once, and the peaks of memory in bytes; write profiles of mlgit's steps, if asked."""
     root, copy = folder / "repository", folder / "copy.safetensors"
     Repository.init(root)
     found: dict[str, float] = {}
@@ -274,7 +310,7 @@ def one_round(folder: Path, states: list[Path]) -> dict[str, float]:
         shutil.copyfile(state, root / MODEL)
         sync(root / MODEL)
         before = stored_bytes(root)
-        commit = measure("commit", root=root)
+        commit = measure("commit", profile_of(profiles, f"commit, {name}"), root=root)
         save = measure("save", source=state, target=copy)
         copy.unlink()
         found[f"commit, {name}: time"] = commit["seconds"] / save["seconds"]
@@ -287,22 +323,26 @@ def one_round(folder: Path, states: list[Path]) -> dict[str, float]:
     for back, (name, state) in enumerate(zip(reversed(STATES), reversed(states), strict=True)):
         revision = f"HEAD~{back}"
         (root / MODEL).unlink(missing_ok=True)
-        restore = measure("restore", root=root, revision=revision)
+        restore = measure("restore", profile_of(profiles, f"checkout, {name}"), root=root, revision=revision)
         plain = measure("copy", source=state, target=copy)
         copy.unlink()
-        if (root / MODEL).stat().st_size != state.stat().st_size:
-            raise SystemExit("a file came back with another size")
+        if not filecmp.cmp(root / MODEL, state, shallow=False):
+            raise SystemExit(f"{name} did not come back as it was")
         found[f"checkout, {name}: time"] = restore["seconds"] / plain["seconds"]
         found[f"checkout, {name}: seconds"] = restore["seconds"]
         own.append(restore["own"] - idle["own"])
         peak.append(restore["peak"] - idle["peak"])
-        load = measure("load", root=root, revision=revision, source=state)
+        load = measure("load", profile_of(profiles, f"load, {name}"), root=root, revision=revision, source=state)
         load_plain = measure("load_file", source=state)
         found[f"load, {name}: time"] = load["seconds"] / load_plain["seconds"]
         found[f"load, {name}: seconds"] = load["seconds"]
     found["checkout: own memory"], found["checkout: memory"] = max(own), max(peak)
     shutil.rmtree(root)
     return found
+
+
+def profile_of(profiles: Path | None, step: str) -> Path | None:
+    return profiles / step.replace(" ", "-") if profiles else None
 
 
 def floors(dtype: str) -> dict[str, float]:
@@ -324,6 +364,9 @@ def compare(folder: Path, members: list[Weights], dtype: str, options: argparse.
     """Measure one dtype; return one row per figure."""
     states = build_family(folder, members, options.megabytes, options.stack, getattr(torch, TORCH_NAMES[dtype]))
     rounds = [one_round(folder, states) for _ in range(options.rounds)]
+    if options.profile:
+        (folder / "profiles").mkdir()
+        one_round(folder, states, folder / "profiles")
     limits = floors(dtype)
     rows: list[dict[str, object]] = []
     for name in rounds[0]:
@@ -331,7 +374,39 @@ def compare(folder: Path, members: list[Weights], dtype: str, options: argparse.
         value, floor = statistics.median(values), limits.get(name)
         met = None if floor is None else value <= floor
         rows.append({"dtype": dtype, "what": name, "value": value, "all": values, "floor": floor, "met": met})
+    if options.profile:
+        explain(rows, folder / "profiles")
     return rows
+
+
+def explain(rows: list[dict[str, object]], profiles: Path) -> None:
+    """Add to each missed row of time where its time went; when none is missed, to the one nearest to its floor."""
+    timed = [row for row in rows if row["floor"] and str(row["what"]).endswith(": time")]
+    timed.sort(key=lambda row: float(str(row["value"])) / float(str(row["floor"])), reverse=True)
+    for row in [row for row in timed if not row["met"]] or timed[:1]:
+        path = profile_of(profiles, str(row["what"]).removesuffix(": time"))
+        row["profile"] = slowest(pstats.Stats(str(path)))
+
+
+def slowest(stats: pstats.Stats) -> list[dict[str, object]]:
+    """Return the functions that took the most time, without what they call; threads that wait for others do not."""
+    found: Mapping[tuple[str, int, str], tuple[int, int, float, float, object]] = vars(stats)["stats"]
+    working = [entry for entry in found.items() if not entry[0][2].endswith(WAITS)]
+    functions = sorted(working, key=lambda entry: -entry[1][2])
+    return [
+        {"function": name, "file": "" if file == "~" else file, "line": line, "calls": calls, "seconds": own}
+        for (file, line, name), (_, calls, own, _, _) in functions[:SLOWEST]
+    ]
+
+
+def told(row: Mapping[str, object]) -> Iterator[str]:
+    """Yield where the time of a row went, if that is known."""
+    profile = row.get("profile")
+    if isinstance(profile, list):
+        yield f"{row['dtype']} {row['what']}: seconds, calls, function"
+        for entry in profile:
+            place = f" ({'/'.join(Path(entry['file']).parts[-3:])}:{entry['line']})" if entry["file"] else ""
+            yield f"  {entry['seconds']:8.3f} {entry['calls']:>9}  {entry['function']}{place}"
 
 
 TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -353,6 +428,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
     parser.add_argument("--dtypes", nargs="+", choices=TORCH_NAMES, default=["F32", "BF16"])
     parser.add_argument("--stack", type=int, default=1, help="how many repetitions make one tensor")
+    parser.add_argument("--profile", action="store_true", help="tell where the time of missed floors goes")
     parser.add_argument("--json", type=Path, help="where to write the figures; default: standard output")
     parser.add_argument("--folder", type=Path, help="directory for temporary files")
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
@@ -374,6 +450,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="mlgit-storage-", dir=options.folder) as folder:
             rows += compare(Path(folder), members, dtype, options)
     print(f"{'dtype':5} {'what':34} {'measured':>9} {'floor':>9}", *map(shown, rows), sep="\n", file=sys.stderr)
+    print(*(line for row in rows for line in told(row)), sep="\n", file=sys.stderr)
     document = {
         "family": "real" if real else "synthetic",
         "megabytes": options.megabytes,
