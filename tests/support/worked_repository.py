@@ -11,11 +11,13 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from mlgit.errors import MlgitError
-from mlgit.objects import Identity, ObjectId, Parent, Role, Stage, TaskRef, Timestamp
+from mlgit.objects import CommitId, Identity, ObjectId, Parent, Role, Stage, TaskRef, Timestamp
 from mlgit.porcelain.actor import Actor
-from mlgit.porcelain.branch import create_branch
+from mlgit.porcelain.ancestry import replace_graph
+from mlgit.porcelain.branch import BranchFilter, branches, create_branch
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.log import log
+from mlgit.porcelain.merge_base import merge_base
 from mlgit.porcelain.pending_run import PendingRun, load_run, save_run
 from mlgit.porcelain.reset import reset
 from mlgit.porcelain.stash import push, stashes
@@ -24,6 +26,7 @@ from mlgit.porcelain.switch import switch
 from mlgit.porcelain.tag import create_tag
 from mlgit.repository import Repository
 from mlgit.storage import catalogue
+from mlgit.storage.commit_graph import shape_of
 
 ADA = Identity("Ada J*", "ada@example.org")
 """J and * are one bit away from the end of a line."""
@@ -75,6 +78,8 @@ def build(root: Path) -> Repository:
                      made={"seed": 1}, metrics={"accuracy": 0.5}, weights=weights)  # fmt: skip
     save_run(repository, run)
     write_catalogue(repository)
+    commits = [found for found in repository.objects.ids("commit") if isinstance(found, CommitId)]
+    replace_graph(repository, ((one.digest, shape_of(repository.commit_of(one))) for one in commits))
     status(repository)
     return Repository(root)
 
@@ -104,6 +109,8 @@ def questions(root: Path) -> Mapping[str, Callable[[], object]]:
         "stash": lambda: [(item.number, item.id) for item in stashes(repository)],
         "settings": lambda: dict(repository.settings.values),
         "history": lambda: [(entry.id, entry.commit) for entry in log(repository, ["HEAD"]).entries],
+        "parted": lambda: merge_base(repository, ["digit/1", "moved"]),
+        "containing": lambda: branches(repository, only=BranchFilter(contains=("digit/0",))),
         "identifiers": lambda: sorted(repository.objects.ids()),
     }
     for name in names:
