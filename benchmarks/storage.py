@@ -2,8 +2,9 @@
 
 A family of models is built: a base, two full fine-tunings of it, and the second one with 5 % of its bytes changed.
 Their tensors are the real ones of ``../shared/data/family``, repeated under new names, every repetition rolled by a
-distance of its own, so that no two are equal; where these files are absent, random ones with differences of 1.5 % stand
-in, and the output says so. ``--stack`` joins repetitions to larger tensors, as large networks have them.
+distance and multiplied by a factor of its own, so that nothing occurs twice; where these files are absent, random ones
+with differences of 1.5 % stand in, and the output says so. ``--stack`` joins repetitions to larger tensors, as large
+networks have them.
 
 Each step runs in a process of its own, with everything imported before the clock starts and the files in the page
 cache; each is followed at once by what it is compared with: ``safetensors.torch.save_file`` and an fsync of file and
@@ -53,6 +54,8 @@ MEMBERS = ("pretrained_lp", "target_vanilla_0", "target_vanilla_1", "target_inte
 STATES = ("base", "fine-tuning 1", "fine-tuning 2", "5 % changed")
 CHANGED_SHARE = 0.05
 STEP = 7919
+GROWTH = 0.00731
+"""What each repetition adds to the factor of its values, so that no compressor finds one repetition in another."""
 MODEL = "model.safetensors"
 PROFILE = "MLGIT_BENCHMARK_PROFILE"
 """The environment variable that names the file for the profile of a step."""
@@ -225,17 +228,18 @@ def synthetic_members() -> list[Weights]:
     return [base, *({name: base[name] + change[name] for name in base} for change in changes)]
 
 
-def rolled(tensor: torch.Tensor, repetition: int) -> torch.Tensor:
-    return tensor.flatten().roll(repetition * STEP).reshape(tensor.shape)
+def varied(tensor: torch.Tensor, repetition: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor's content in another order and, when they are not integers, of slightly larger values."""
+    moved = tensor.flatten().roll(repetition * STEP).reshape(tensor.shape)
+    return (moved * (1 + GROWTH * repetition)).to(dtype) if tensor.is_floating_point() else moved
 
 
 def repeated(member: Weights, repetitions: int, stack: int, dtype: torch.dtype) -> Weights:
-    """Return a member's tensors under new names, every repetition with its content rolled."""
+    """Return a member's tensors under new names, every repetition varied."""
     weights: Weights = {}
     for first in range(0, repetitions, stack):
         for name, tensor in member.items():
-            given = tensor.to(dtype) if tensor.is_floating_point() else tensor
-            parts = [rolled(given, first + number) for number in range(min(stack, repetitions - first))]
+            parts = [varied(tensor, first + number, dtype) for number in range(min(stack, repetitions - first))]
             weights[f"part{first // stack}.{name}"] = torch.cat(parts) if tensor.ndim and stack > 1 else parts[0]
     return weights
 
