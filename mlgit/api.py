@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.merge import MergeOptions, MergeResult
     from mlgit.porcelain.open_model import Runtime
     from mlgit.porcelain.probe import ProbeResult
+    from mlgit.porcelain.repack import RepackResult
     from mlgit.porcelain.reset import ResetResult
     from mlgit.porcelain.task import TaskSummary
     from mlgit.porcelain.train import TrainOptions, TrainResult
@@ -183,6 +184,12 @@ class Repository(core.Repository):
         from mlgit.porcelain.gc import gc  # noqa: PLC0415 - few need it
 
         return gc(self, dry_run=dry_run, grace_days=grace_days, reflog_days=reflog_days)
+
+    def repack(self, *, depth: int = 1, dry_run: bool = False) -> RepackResult:
+        """Store the same in fewer packs and fewer bytes; see ``mlgit.porcelain.repack``."""
+        from mlgit.porcelain.repack import repack  # noqa: PLC0415 - few need it
+
+        return repack(self, depth=depth, dry_run=dry_run)
 
     def du(self) -> Usage:
         """Measure what each commit takes on disk; see ``mlgit.porcelain.du``."""

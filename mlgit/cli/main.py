@@ -33,6 +33,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "reflog": "mlgit.cli.reflog:reflog",
         "du": "mlgit.cli.du:du",
         "gc": "mlgit.cli.gc:gc",
+        "repack": "mlgit.cli.repack:repack",
     },
     "grow, mark and tweak the history": {
         "commit": "mlgit.cli.commit:commit",

@@ -13,6 +13,7 @@ from itertools import islice
 from mlgit.errors import CorruptObjectError
 from mlgit.storage.codecs import CodecError, codec
 from mlgit.storage.located import Located
+from mlgit.storage.pack import Pack
 from mlgit.storage.pack_format import MAX_DEPTH, ChunkEntry, checksum
 from mlgit.storage.scratch import scratch
 
@@ -85,9 +86,7 @@ class ChunkReader:
     def _base(self, located: Located, chunk: ChunkEntry, place: int, *, check: bool, depth: int) -> memoryview:
         target = scratch(f"base {depth}", chunk.raw)
         problem: CorruptObjectError | None = None
-        for copy in islice(self._copies(chunk.base or b""), 1 if depth else _COPIES):
-            if not copy.fits(located):
-                continue
+        for copy in islice(self._base_copies(located, chunk, place), 1 if depth else _COPIES):
             try:
                 self.decode(copy, place, target, check=check, depth=depth + 1)
             except CorruptObjectError as error:
@@ -102,3 +101,30 @@ class ChunkReader:
         raise located.source.damaged(
             chunk.offset, f"chunk {place} is a difference to {base}, which is not here", located.subject
         )
+
+    def _base_copies(self, located: Located, chunk: ChunkEntry, place: int) -> Iterator[Located]:
+        """Yield copies of a base: the one in the same pack, then those nearer to their value, then the others.
+
+        While packs are replaced, one copy of A may be a difference to B and another copy of B one to A. A pack that
+        holds a difference together with its base is sound in itself, and going on to ever smaller depths has an end.
+        """
+        base, source = chunk.base or b"", located.source
+        own = _in(source, base) if isinstance(source, Pack) else None
+        if own is not None and own.fits(located):
+            yield own
+        later: list[Located] = []
+        for copy in islice(self._copies(base), _COPIES):
+            if not copy.fits(located) or (own is not None and copy.source is source):
+                continue
+            if copy.chunk(place).depth < chunk.depth:
+                yield copy
+            else:
+                later.append(copy)
+        yield from later
+
+
+def _in(pack: Pack, digest: bytes) -> Located | None:
+    with suppress(CorruptObjectError):
+        number = pack.find(digest)
+        return None if number is None else Located(pack, pack.entry(number))
+    return None

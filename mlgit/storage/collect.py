@@ -195,7 +195,7 @@ class Collector:
             FileSystemError: The operating system refused; some may have been removed.
         """
         self._folder.refresh()
-        same = {pack.name: pack for pack in packs if _identity(self._folder.root / pack.name) == pack.identity}
+        same = {pack.name: pack for pack in packs if identity(self._folder.root / pack.name) == pack.identity}
         chosen = self._removable(same)
         for pack, copy in packs.items():
             if pack.name in chosen:
@@ -246,14 +246,14 @@ def _unlink(path: Path) -> None:
 
 def _judge(pack: Pack, needed: set[bytes]) -> OldPack | None:
     """Return what is needed of a pack; None when the pack is gone."""
-    identity = _identity(pack.path)
-    if identity is None:
+    file = identity(pack.path)
+    if file is None:
         return None
     everything = range(pack.object_count)
     here = frozenset(digest for digest in map(pack.digest, everything) if digest in needed)
     spare = [pack.entry(number) for number in everything if pack.digest(number) not in here]
     spare_bytes = sum(OBJECT.size + sum(CHUNK.size + chunk.stored for chunk in pack.chunks(entry)) for entry in spare)
-    return OldPack(pack.path.name, identity, pack.size_bytes, here, pack.size_bytes - spare_bytes if here else 0)
+    return OldPack(pack.path.name, file, pack.size_bytes, here, pack.size_bytes - spare_bytes if here else 0)
 
 
 def _numbers(pack: Pack, needed: frozenset[bytes]) -> list[int]:
@@ -287,7 +287,8 @@ def _is_old(path: Path, grace_s: float) -> bool:
         return False
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from another of the same name: device, inode and time of the last change; None: gone."""
     try:
         status = path.stat()
     except OSError:
