@@ -70,7 +70,7 @@ class Evaluator:
         if key is not None and key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        self._network.load(dict(weights)).eval()  # weights that lie in a store are read once
+        self._network.load(weights).eval()
         with deterministic_kernels():
             predictions = predict(self._network, self._domains)
         if key is not None:

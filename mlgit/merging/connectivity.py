@@ -16,8 +16,7 @@ from mlgit.merging.candidate import Candidate, canonical, short
 from mlgit.merging.criterion import Criterion, Verdict, compare
 from mlgit.merging.curve import Curve
 from mlgit.progress import NoProgress, Progress
-from mlgit.weights.arithmetic import Statistics, interpolate, mix
-from mlgit.weights.types import Weights
+from mlgit.weights.arithmetic import Statistics, lazy_mix
 
 FULL: tuple[float, ...] = tuple(step / 10 for step in range(11))
 CHORD: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -91,13 +90,8 @@ def _places(grid: Sequence[float]) -> list[float]:
 
 def _scored(models: Sequence[Candidate], lam: float, evaluate: Evaluate, statistics: Statistics) -> Score:
     """Evaluate the weights at ``lam``."""
-    weights: Weights
-    if len(models) == 2:
-        weights = interpolate(models[0].weights, models[1].weights, lam, statistics=statistics)
-    else:
-        shares = ((1 - lam) / 2, (1 - lam) / 2, lam)
-        weights = mix([model.weights for model in models], shares, statistics=statistics)
-    return evaluate(weights)
+    shares = (1 - lam, lam) if len(models) == 2 else ((1 - lam) / 2, (1 - lam) / 2, lam)
+    return evaluate(lazy_mix([model.weights for model in models], shares, statistics=statistics))
 
 
 def check_pairs(

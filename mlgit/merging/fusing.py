@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
-
-import torch
 
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.score import Evaluate
 from mlgit.merging.candidate import Candidate, short
 from mlgit.merging.strategy import Combination, MergeStrategy, copied, weighted_average
-from mlgit.weights.forms import TensorLike
+from mlgit.weights.overlay import Overlay, part
 from mlgit.weights.types import Weights
 
 
@@ -69,19 +67,18 @@ class Fusing(MergeStrategy):
         featurizers = [dataclasses.replace(candidate, weights=self._part(candidate, head=False)) for candidate in pool]
         weights, notes = weighted_average(featurizers, coefficients, self.statistics)
         if self.head_from:
-            weights |= self._head(pool)
+            weights = Overlay(weights, self._head(pool))
         labels = [candidate.label for candidate in pool]
         return Combination(weights, coefficients, {"kappas": dict(zip(labels, kappas, strict=True))}, notes)
 
-    def _part(self, candidate: Candidate, *, head: bool) -> _Part:
-        """Return the names below the head, or all others; tensors are not read."""
-        below = (self.head, self.head + ".")
-        names = [
-            x for x in candidate.weights if head == (bool(self.head) and (x == below[0] or x.startswith(below[1])))
-        ]
-        return _Part(candidate.weights, names)
+    def _part(self, candidate: Candidate, *, head: bool) -> Overlay:
+        """Return the names below the head, or all others; tensors that can be read later are not read."""
+        return part(candidate.weights, lambda name: head == self._is_of_head(name))
 
-    def _head(self, pool: tuple[Candidate, ...]) -> dict[str, torch.Tensor]:
+    def _is_of_head(self, name: str) -> bool:
+        return bool(self.head) and (name == self.head or name.startswith(self.head + "."))
+
+    def _head(self, pool: tuple[Candidate, ...]) -> Weights:
         """Return the classifier of the candidate that ``head_from`` names."""
         source = next((candidate for candidate in pool if candidate.label == self.head_from), None)
         if source is None:
@@ -98,28 +95,6 @@ class Fusing(MergeStrategy):
                 hint="name the module of the classifier, as `mlgit show` prints it",
             )
         return head
-
-
-class _Part(Mapping[str, torch.Tensor]):
-    """Some of the entries of weights; a tensor is read when it is asked for."""
-
-    def __init__(self, whole: Weights, names: Sequence[str]) -> None:
-        self._whole = whole
-        self._names = dict.fromkeys(names)
-        known: Mapping[str, TensorLike] | None = getattr(whole, "entries", None)
-        if known is not None:  # stored weights know dtypes, shapes and ids without reading a tensor
-            self.entries = {name: known[name] for name in self._names}
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._whole[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def _softmax(values: Sequence[float]) -> tuple[float, ...]:

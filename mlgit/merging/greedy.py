@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
-
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.score import Evaluate
 from mlgit.merging.candidate import Candidate
-from mlgit.merging.strategy import Combination, MergeStrategy, copied
+from mlgit.merging.strategy import Combination, MergeStrategy
 from mlgit.objects.encoding import JsonValue
 from mlgit.weights.arithmetic import RunningAverage
+from mlgit.weights.types import Weights
 
 
 @final
@@ -31,7 +30,8 @@ class GreedySoup(MergeStrategy):
     each candidate's tensors are read once. Otherwise every candidate is first evaluated alone and ranked by the
     unweighted mean over the domains (2M - 1 evaluations); given scores are then ignored, since numbers from different
     sources do not rank. Trials are compared by accuracy over all examples. A candidate whose score, or whose trial's
-    accuracy, is NaN is never kept, nor does it count as the first one.
+    accuracy, is NaN is never kept, nor does it count as the first one. In memory are the float64 sum of what was kept
+    and one candidate.
 
     The mean accumulates in ranking order, which scores and labels fix, so the order of arguments does not matter.
 
@@ -70,8 +70,8 @@ class GreedySoup(MergeStrategy):
             "trials": [trial.to_json() for trial in soup.trials],
             "order": list(soup.kept),
         }
-        weights = soup.weights if len(soup.kept) > 1 else copied(soup.weights)
-        return Combination(weights, coefficients, details, soup.notes)
+        weights, notes = soup.average.lazy_value()
+        return Combination(weights, coefficients, details, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +139,14 @@ class _Soup:
     kept: list[str] = dataclasses.field(default_factory=list)
     trials: list[Trial] = dataclasses.field(default_factory=list)
     best: float = -math.inf
-    weights: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     def offer(self, entry: _Entry, evaluate: Evaluate) -> None:
         """Try one candidate and keep it if the mean with it is at least as accurate as before."""
         if math.isnan(entry.score):
             self._remember(entry, math.nan, accepted=False)
             return
-        weights = dict(entry.candidate.weights)  # tensors are read here, once
-        trial, notes = self.average.mean_with(weights) if self.kept else (weights, ())
+        weights = dict(entry.candidate.weights.items())  # tensors are read here, once
+        trial: Weights = self.average.lazy_mean_with(weights).weights if self.kept else weights
         alone = entry.accuracy_alone if not self.kept else None
         accuracy = evaluate(trial).accuracy if alone is None else alone
         accepted = accuracy >= self.best  # False for NaN
@@ -156,7 +154,7 @@ class _Soup:
         if accepted:
             self.average.add(weights)
             self.kept.append(entry.candidate.label)
-            self.best, self.weights, self.notes = accuracy, trial, notes
+            self.best = accuracy
 
     def _remember(self, entry: _Entry, accuracy: float, *, accepted: bool) -> None:
         """Write down one candidate's turn; NaN becomes None, which JSON can hold."""

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, final
 
-import torch
-
 from mlgit.errors import InvalidInputError, did_you_mean
 from mlgit.evaluation.score import Evaluate, Score
 from mlgit.merging.candidate import Candidate, canonical, short
 from mlgit.merging.registry import MERGE_STRATEGIES
 from mlgit.objects.encoding import JsonValue
-from mlgit.weights.arithmetic import STATISTICS_RULES, Statistics, average
+from mlgit.weights.arithmetic import STATISTICS_RULES, Statistics, lazy_average
+from mlgit.weights.stored import LazyWeights
 from mlgit.weights.types import Weights
 
 
@@ -24,13 +23,14 @@ class Combination:
     """What a strategy makes of a pool, in the order of the pool.
 
     Attributes:
-        weights: The merged state dict; shares no storage with a tensor that somebody may change.
+        weights: The merged state dict. It shares no storage with a tensor that somebody may change; it may compute a
+            tensor when it is asked for, and then needs the candidates as they are.
         coefficients: One per candidate of the pool, summing to 1; 0.0 for one that was left out.
         details: What the strategy wants to be remembered: trials, drawn numbers. Finite numbers only.
         notes: Sentences about entries that could not be averaged.
     """
 
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     coefficients: tuple[float, ...]
     details: Mapping[str, JsonValue]
     notes: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Merged:
     """A merged model.
 
     Attributes:
-        weights: The state dict.
+        weights: The state dict; may compute a tensor when it is asked for, and then needs the candidates as they are.
         labels: The candidates, in the order in which the caller gave them.
         coefficients: One per label, summing to 1; 0.0 means that the strategy left the candidate out.
         record: Everything a reader of the merge commit should know, as JSON: ``strategy``, ``parameters``,
@@ -49,7 +49,7 @@ class Merged:
             last bits), ``notes``, and what the strategy adds. The same for every order of arguments.
     """
 
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     labels: tuple[str, ...]
     coefficients: tuple[float, ...]
     record: Mapping[str, JsonValue]
@@ -173,8 +173,8 @@ def make_strategy(name: str, parameters: Mapping[str, JsonValue] | None = None) 
 
 def weighted_average(
     pool: Sequence[Candidate], coefficients: Sequence[float], statistics: Statistics
-) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Return the weighted sum of the candidates' weights, and notes; a single candidate's tensors are copied.
+) -> tuple[Weights, tuple[str, ...]]:
+    """Return the weighted sum of the candidates' weights, and notes; a single candidate's tensors come out as they are.
 
     Args:
         pool: At least one candidate, in the order in which the sum is to be taken.
@@ -182,7 +182,8 @@ def weighted_average(
         statistics: What becomes of batch-norm statistics.
 
     Returns:
-        Name -> tensor of the dtype of the candidates, accumulated in float64 and rounded once; notes.
+        Name -> tensor of the dtype of the candidates, accumulated in float64 and rounded once, computed when it is
+        asked for, so that no model needs to fit into memory; notes.
 
     Raises:
         IncompatibleWeightsError: The weights do not fit together.
@@ -190,11 +191,15 @@ def weighted_average(
     if len(pool) == 1:
         return copied(pool[0].weights), ()
     labels = [short(candidate.label) for candidate in pool]
-    return average([candidate.weights for candidate in pool], coefficients, statistics=statistics, labels=labels)
+    members = [candidate.weights for candidate in pool]
+    average = lazy_average(members, coefficients, statistics=statistics, labels=labels)
+    return average, average.notes
 
 
-def copied(weights: Weights) -> dict[str, torch.Tensor]:
+def copied(weights: Weights) -> Weights:
     """Return the same bits in tensors of their own, so that changing a result changes no input."""
+    if isinstance(weights, LazyWeights):  # each look-up makes a new one
+        return weights
     return {name: tensor.clone() for name, tensor in weights.items()}
 
 

@@ -13,7 +13,10 @@ from mlgit.errors import IncompatibleWeightsError, InvalidInputError, did_you_me
 from mlgit.models.factories import build
 from mlgit.models.foreign import ForeignCode
 from mlgit.models.seeding import seeded
+from mlgit.weights.forms import TensorLike
+from mlgit.weights.types import Weights, torch_dtype, torch_shape
 
+_Form = tuple[tuple[int, ...], torch.dtype]
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -195,8 +198,8 @@ class Network:
             IncompatibleWeightsError: Names, shapes or kinds of numbers differ; the first ten differences are named.
         """
         own = self.module.state_dict()
-        given = dict(weights.items())  # a lazy mapping reads each tensor once
-        differences = _differences(own, given)
+        given = weights if hasattr(weights, "entries") else dict(weights.items())  # a mapping that reads, reads once
+        differences = _differences(own, _forms(given))
         if differences:
             more = f" and {len(differences) - 10} more" if len(differences) > 10 else ""
             raise IncompatibleWeightsError(
@@ -204,8 +207,8 @@ class Network:
                 hint="check the model's factory in `mlgit.toml`",
             )
         with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(given[name])
+            for name, tensor in given.items():
+                own[name].copy_(tensor)
         return self
 
     def replace_head(self, num_classes: int, *, seed: int) -> Self:
@@ -262,15 +265,26 @@ def _find_head(module: nn.Module, head: str | None) -> str:
     return head
 
 
-def _differences(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> list[str]:
+def _differences(own: Mapping[str, torch.Tensor], weights: Mapping[str, _Form]) -> list[str]:
     found = [f"'{name}' is missing" for name in own if name not in weights]
     found += [f"'{name}' is not known" for name in weights if name not in own]
     for name in own:
-        if name in weights and own[name].shape != weights[name].shape:
-            found.append(f"'{name}' is {list(weights[name].shape)}, not {list(own[name].shape)}")
-        elif name in weights and not _castable(weights[name].dtype, own[name].dtype):
-            found.append(f"'{name}' is {weights[name].dtype}, not {own[name].dtype}")
+        if name not in weights:
+            continue
+        shape, dtype = weights[name]
+        if tuple(own[name].shape) != shape:
+            found.append(f"'{name}' is {list(shape)}, not {list(own[name].shape)}")
+        elif not _castable(dtype, own[name].dtype):
+            found.append(f"'{name}' is {dtype}, not {own[name].dtype}")
     return found
+
+
+def _forms(weights: Weights) -> Mapping[str, _Form]:
+    """Return shapes and dtypes; weights that know them are not read."""
+    entries: Mapping[str, TensorLike] | None = getattr(weights, "entries", None)
+    if entries is None:
+        return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in weights.items()}
+    return {name: (torch_shape(form), torch_dtype(form.dtype)) for name, form in entries.items()}
 
 
 def _castable(source: torch.dtype, target: torch.dtype) -> bool:

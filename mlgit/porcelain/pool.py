@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,11 +23,15 @@ from mlgit.tasks.task import Task
 from mlgit.training.statistics import recompute_statistics
 from mlgit.weights.accumulate import STATISTICS
 from mlgit.weights.compatibility import check_compatible
+from mlgit.weights.overlay import Overlay, part
 from mlgit.weights.stored import StoredWeights, load
 from mlgit.weights.types import Weights
 
-HELD_BYTES = 2**31
-"""Candidates are held in memory when all of them together are at most this large; otherwise each look-up reads."""
+HELD_BYTES = 2**26
+"""Candidates that are to be evaluated, and so read several times, are held when together they are at most this large.
+
+Otherwise each look-up reads, and memory does not grow with number and size of the models.
+"""
 
 
 def unchanged(weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -60,24 +64,6 @@ class Pool:
     evaluate: Evaluate | None = None
     settle: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = field(default=unchanged)
     recomputes: bool = False
-
-
-class _WithHead(Mapping[str, torch.Tensor]):
-    """A featurizer under another model's head; reads what is asked for."""
-
-    def __init__(self, weights: Weights, head: Weights, prefix: str) -> None:
-        self._weights = weights
-        self._head = head
-        self._names = sorted({name for name in weights if not name.startswith(prefix)} | set(head))
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self._head[name] if name in self._head else self._weights[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def open_pool(
@@ -131,13 +117,14 @@ def open_pool(
     opened = None if task is None else open_named_task(repository, task)
     if opened is not None and not judge_any_split:
         _check_lineage(repository, opened, ids, trial, auxiliary=featurizers_only)
-    weights = _weights(repository, manifests)
+    weights = _weights(repository, manifests, several_times=opened is not None)
     source = None
     if featurizers_only:
         source = _head_source(repository, opened, ids[0], trial, runtime, actor)
-        replacement = StoredWeights(repository.objects, repository.manifest_of(source))
-        own = {name: replacement[name] for name in replacement if name.startswith(head + ".")}
-        weights = [_WithHead(each, own, head + ".") for each in weights]
+        own = part(
+            StoredWeights(repository.objects, repository.manifest_of(source)), lambda name: name.startswith(head + ".")
+        )
+        weights = [Overlay(each, own, lambda name: not name.startswith(head + ".")) for each in weights]
     scores = [_score(commit, opened, trial) for commit in commits]
     candidates = tuple(
         Candidate(commit_id, own_weights, score, content=manifest.id)
@@ -167,10 +154,10 @@ def _statistics_differ(manifests: Sequence[Manifest]) -> bool:
     return any(other.tensors[name].id != first.tensors[name].id for other in others for name in names)
 
 
-def _weights(repository: Repository, manifests: Sequence[Manifest]) -> list[Weights]:
-    small = sum(manifest.size_bytes for manifest in manifests) <= HELD_BYTES
+def _weights(repository: Repository, manifests: Sequence[Manifest], *, several_times: bool) -> list[Weights]:
+    held = several_times and sum(manifest.size_bytes for manifest in manifests) <= HELD_BYTES
     return [
-        load(repository.objects, manifest) if small else StoredWeights(repository.objects, manifest)
+        load(repository.objects, manifest) if held else StoredWeights(repository.objects, manifest)
         for manifest in manifests
     ]
 

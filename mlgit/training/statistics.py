@@ -13,7 +13,9 @@ from mlgit.models.network import Network
 from mlgit.tasks.split import TrainingSplit
 from mlgit.training.borrow import borrowed, norms
 from mlgit.training.randomness import generator_for
-from mlgit.weights.types import Weights
+from mlgit.weights.overlay import Overlay
+from mlgit.weights.stored import LazyWeights
+from mlgit.weights.types import DTYPES, Weights, forms
 
 
 def recompute_statistics(
@@ -24,7 +26,7 @@ def recompute_statistics(
     device: torch.device,
     batch_size: int = 256,
     seed: int = 0,
-) -> dict[str, torch.Tensor]:
+) -> Weights:
     """Return weights whose running means and variances were measured on a training split.
 
     An average of models whose statistics differ has activations that neither set describes. All training images, not
@@ -40,7 +42,8 @@ def recompute_statistics(
         seed: Of the mixing.
 
     Returns:
-        A new mapping; without batch normalisation in the network, equal to ``weights``.
+        A new mapping, which reads what it is asked for where ``weights`` do; without batch normalisation in the
+        network, equal to ``weights``.
 
     Raises:
         InvalidInputError: Too few images for a variance.
@@ -85,10 +88,12 @@ def _pass_all(network: Network, training: TrainingSplit, device: torch.device, b
         network.forward(torch.cat(images).to(device))
 
 
-def _with_statistics(weights: Weights, measured: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
+def _with_statistics(weights: Weights, measured: Mapping[str, nn.Module]) -> Weights:
     """Return the weights with the buffers of the measured layers, in the weights' dtypes."""
-    new = dict(weights)
-    for name, part in measured.items():
-        for buffer, value in part.named_buffers(prefix=name):
-            new[buffer] = value.detach().to("cpu", weights[buffer].dtype, copy=True)
-    return new
+    known = forms(weights)
+    new = {
+        buffer: value.detach().to("cpu", DTYPES[known[buffer].dtype], copy=True)
+        for name, part in measured.items()
+        for buffer, value in part.named_buffers(prefix=name)
+    }
+    return Overlay(weights, new) if isinstance(weights, LazyWeights) else {**weights, **new}

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from mlgit.errors import MlgitError
+from mlgit.weights import blocks
 from mlgit.weights.forms import TensorLike
 from mlgit.weights.parts import in_parts
-from mlgit.weights.rounding import narrow
 from mlgit.weights.stored import empty_tensor, in_a_row
 
 _COMPARED = 2**17  # words of eight bytes
-_TOLERANCE = 1e-9
+_GLANCE = 64  # bytes: most tensors that differ do so at once
+TOLERANCE = 1e-9
+"""How far from 1 the sum of coefficients may be for equal tensors to be taken over as they are."""
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"})
 """dtypes that have a mean."""
@@ -85,7 +87,7 @@ class Accumulator:
             identity: Something equal only for equal tensors, such as an id; None where nothing is known.
         """
         if self.total is not None:
-            _add(self.total, _flat(read()), coefficient)
+            _add(self.total, flat(read()), coefficient)
         elif self.first is None:
             self.first, self.identity = read(), identity
         elif identity is None or identity != self.identity:
@@ -93,13 +95,13 @@ class Accumulator:
         self.coefficients += (coefficient,)
 
     def _add_to_equal(self, first: torch.Tensor, tensor: torch.Tensor, coefficient: float) -> None:
-        if _same(first, tensor):
+        if equal_bits(first, tensor):
             return
         self.differs = True
         if self.rule is Rule.MEAN:
             self.total = self._sum_of(first)
             self.first = None
-            _add(self.total, _flat(tensor), coefficient)
+            _add(self.total, flat(tensor), coefficient)
 
     def fork(self) -> Self:
         """Return a copy; what is added to it does not change this one."""
@@ -113,48 +115,66 @@ class Accumulator:
         """
         total = self.total
         if self.first is not None:
-            if self.rule is not Rule.MEAN or abs(math.fsum(self.coefficients) / divisor - 1) <= _TOLERANCE:
+            if self.rule is not Rule.MEAN or abs(math.fsum(self.coefficients) / divisor - 1) <= TOLERANCE:
                 return self.first.detach().cpu().clone(memory_format=torch.contiguous_format)
             total = self._sum_of(self.first)
         if total is None:
             raise MlgitError("a sum of no tensors has no value")
-        return _rounded(total, divisor, self.form)
+        return _finished(total, divisor, self.form)
+
+    def value_with(
+        self, read: Callable[[], torch.Tensor], coefficient: float, divisor: float, identity: object = None
+    ) -> torch.Tensor:
+        """Return what ``value`` would return after ``add``, and add nothing."""
+        if self.total is None:
+            other = self.fork()
+            other.add(read, coefficient, identity)
+            return other.value(divisor)
+        return _finished(self.total, divisor, self.form, flat(read()), coefficient)
 
     def _sum_of(self, first: torch.Tensor) -> torch.Tensor:
         """Return the sum of as many copies of ``first`` as there are coefficients."""
-        flat = _flat(first)
-        total = torch.empty(len(flat), dtype=torch.float64)
-        in_parts(len(flat), lambda part: total[part].copy_(_term(flat[part], self.coefficients[0])))
+        row = flat(first)
+        total = torch.empty(len(row), dtype=torch.float64)
+        in_parts(len(row), lambda part: blocks.start(total[part], row[part], self.coefficients[0]))
         for coefficient in self.coefficients[1:]:
-            _add(total, flat, coefficient)
+            _add(total, row, coefficient)
         return total
 
 
-def _add(total: torch.Tensor, flat: torch.Tensor, coefficient: float) -> None:
-    in_parts(len(flat), lambda part: total[part].add_(_term(flat[part], coefficient)))
+def _add(total: torch.Tensor, row: torch.Tensor, coefficient: float) -> None:
+    in_parts(len(row), lambda part: blocks.add(total[part], row[part], coefficient))
 
 
-def _term(part: torch.Tensor, coefficient: float) -> torch.Tensor:
-    exact = part.to(torch.float64)
-    return exact if coefficient == 1.0 else exact * coefficient
-
-
-def _rounded(total: torch.Tensor, divisor: float, form: TensorLike) -> torch.Tensor:
+def _finished(
+    total: torch.Tensor, divisor: float, form: TensorLike, row: torch.Tensor | None = None, coefficient: float = 1.0
+) -> torch.Tensor:
+    """Return ``(total + coefficient * row) / divisor``, rounded; ``total`` stays as it is."""
     result = empty_tensor(form.dtype, tuple(form.shape))
-    target = _flat(result)
-    in_parts(len(total), lambda part: target[part].copy_(narrow(total[part] / divisor, target.dtype)))
+    target = flat(result)
+
+    def work(part: slice) -> None:
+        here = blocks.block("finished", len(target[part]))
+        here.copy_(total[part])
+        if row is not None:
+            blocks.add(here, row[part], coefficient)
+        blocks.finish(here, divisor, target[part])
+
+    in_parts(len(total), work)
     return result
 
 
-def _flat(tensor: torch.Tensor) -> torch.Tensor:
+def flat(tensor: torch.Tensor) -> torch.Tensor:
     """Return the real numbers of a tensor in a row; complex ones as pairs. Shares memory where it is contiguous."""
     dense = tensor.detach().cpu().resolve_conj().resolve_neg()
     return in_a_row(torch.view_as_real(dense) if dense.is_complex() else dense)
 
 
-def _same(first: torch.Tensor, other: torch.Tensor) -> bool:
+def equal_bits(first: torch.Tensor, other: torch.Tensor) -> bool:
     """Compare bit for bit, and stop at the first part that differs."""
-    left, right = (_flat(tensor).view(torch.uint8).numpy() for tensor in (first, other))
+    left, right = (flat(tensor).view(torch.uint8).numpy() for tensor in (first, other))
+    if left[:_GLANCE].tobytes() != right[:_GLANCE].tobytes():
+        return False
     words = len(left) // 8 * 8
     if not np.array_equal(left[words:], right[words:]):
         return False

@@ -16,16 +16,14 @@ normalization has counted follows ``statistics``. dtypes without arithmetic (F4,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-
-import torch
+from collections.abc import Sequence
 
 from mlgit.errors import InvalidInputError
-from mlgit.weights.accumulate import Accumulator, Rule, rule_for
-from mlgit.weights.compatibility import MAX_SHOWN, check_compatible
+from mlgit.weights.compatibility import MAX_SHOWN
+from mlgit.weights.lazy_average import LazyAverage
 from mlgit.weights.running import RunningAverage
-from mlgit.weights.sums import STATISTICS_RULES, Average, Statistics, accumulators, add_to, check_statistics, finish
-from mlgit.weights.types import Weights, forms
+from mlgit.weights.sums import STATISTICS_RULES, Average, Statistics
+from mlgit.weights.types import Weights
 
 __all__ = [
     "STATISTICS_RULES",
@@ -36,65 +34,9 @@ __all__ = [
     "average",
     "interpolate",
     "lazy_average",
+    "lazy_mix",
     "mix",
 ]
-
-
-class LazyAverage(Mapping[str, torch.Tensor]):
-    """An average whose tensors are computed when they are asked for, so that it need not fit into memory.
-
-    A look-up reads the members' tensors of one name, one after the other; in memory are two of them and their float64
-    sum. Tensors that are not averaged are read and compared when the object is made. See ``lazy_average``.
-
-    Args:
-        members: Models. Not to be changed as long as this is used.
-        factors: One per member; members with factor 0 are not read.
-        divisor: What the sum of ``factor * member`` is divided by.
-        statistics: As in ``average``.
-        labels: As in ``average``.
-
-    Attributes:
-        entries: Name -> dtype and shape.
-        notes: What the average could not do: which integers differed. Empty mostly.
-    """
-
-    def __init__(
-        self,
-        members: Sequence[Weights],
-        factors: Sequence[float],
-        divisor: float,
-        statistics: Statistics,
-        labels: Sequence[str] | None,
-    ) -> None:
-        check_statistics(statistics)
-        known = [forms(member) for member in members]
-        names = labels or [f"model {number}" for number in range(1, len(members) + 1)]
-        check_compatible(dict(zip(names, known, strict=True)))
-        self.entries = dict(sorted(known[0].items()))
-        self._terms = [(member, factor) for member, factor in zip(members, factors, strict=True) if factor != 0]
-        self._divisor = divisor
-        self._statistics = statistics
-        fixed = [name for name, total in accumulators(self.entries, statistics).items() if total.rule is not Rule.MEAN]
-        self._fixed, self.notes = finish(fixed, self._sum, divisor)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self._fixed[name].clone() if name in self._fixed else self._sum(name).value(self._divisor)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.entries
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def _sum(self, name: str) -> Accumulator:
-        form = self.entries[name]
-        total = Accumulator(rule_for(name, form.dtype, self._statistics), form)
-        for member, factor in self._terms:
-            add_to(total, member, name, factor)
-        return total
 
 
 def lazy_average(
@@ -130,7 +72,7 @@ def average(
     """Average models, tensor by tensor; each tensor is read once at most.
 
     The order of ``members`` decides the last bits of F64 results and which integers are kept, so callers bring it into
-    a canonical order first. In memory are the result, and of one name two tensors and their float64 sum.
+    a canonical order first. ``lazy_average`` never has the whole result in memory.
 
     Args:
         members: Models with the same names, shapes and dtypes; at least one. Not changed.
@@ -147,7 +89,7 @@ def average(
         InvalidInputError: No members, not one finite coefficient per member, all of them zero, or an unknown rule.
     """
     lazy = lazy_average(members, coefficients, statistics=statistics, labels=labels)
-    return Average(dict(lazy), lazy.notes)
+    return Average(dict(lazy.items()), lazy.notes)
 
 
 def interpolate(start: Weights, end: Weights, share: float, *, statistics: Statistics = "require-equal") -> Weights:
@@ -186,9 +128,16 @@ def mix(members: Sequence[Weights], shares: Sequence[float], *, statistics: Stat
         IncompatibleWeightsError: The models do not fit together.
         InvalidInputError: The shares are not such.
     """
+    return dict(lazy_mix(members, shares, statistics=statistics).items())
+
+
+def lazy_mix(
+    members: Sequence[Weights], shares: Sequence[float], *, statistics: Statistics = "require-equal"
+) -> LazyAverage:
+    """Mix models; arguments, bits and errors are those of ``mix``, but the tensors are computed on demand."""
     if len(members) != len(shares) or not all(share >= 0 for share in shares) or not math.isclose(sum(shares), 1):
         raise InvalidInputError(
             f"the shares {list(shares)} must be one per model ({len(members)}), none negative, and sum to 1",
             kind="bad-coefficients",
         )
-    return dict(LazyAverage(members, shares, 1.0, statistics, None))
+    return LazyAverage(members, shares, 1.0, statistics, None)

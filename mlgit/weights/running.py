@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import torch
 
 from mlgit.errors import InvalidInputError, MlgitError
+from mlgit.objects.ids import Buffer
 from mlgit.weights.accumulate import Accumulator, Rule
 from mlgit.weights.compatibility import check_compatible
-from mlgit.weights.forms import TensorLike
-from mlgit.weights.sums import Average, Statistics, accumulators, add_to, check_equal, check_statistics, finish
+from mlgit.weights.forms import TensorForm, TensorLike
+from mlgit.weights.stored import LazyWeights, tensor_bytes
+from mlgit.weights.sums import (
+    Average,
+    Statistics,
+    accumulators,
+    add_to,
+    check_equal,
+    check_statistics,
+    finish,
+    identity,
+)
 from mlgit.weights.types import Weights, forms
 
 
@@ -65,6 +79,34 @@ class RunningAverage:
         sums = self._fitting(forms(weights))
         return finish(sums, lambda name: add_to(sums[name].fork(), weights, name), self._count + 1)
 
+    def lazy_mean_with(self, weights: Weights) -> Average:
+        """Return what ``mean_with`` returns, but compute each tensor when it is asked for.
+
+        Args:
+            weights: The model, not to be changed as long as the result is used. The result is to be used before
+                anything is added here.
+
+        Raises:
+            IncompatibleWeightsError: The model does not fit to those before.
+        """
+        known = forms(weights)
+        sums = self._fitting(known)
+        fixed = [name for name, total in sums.items() if total.rule is not Rule.MEAN]
+        notes = finish(fixed, lambda name: add_to(sums[name].fork(), weights, name), self._count + 1).notes
+        return Average(_Mean(sums, self._count + 1, weights), notes)
+
+    def lazy_value(self) -> Average:
+        """Return what ``value`` returns, but compute each tensor when it is asked for; nothing may be added any more.
+
+        Raises:
+            InvalidInputError: None was added.
+        """
+        if not self._count:
+            raise InvalidInputError("an average needs at least one model", kind="bad-coefficients")
+        sums = self._fitting(self._forms)
+        fixed = [name for name, total in sums.items() if total.rule is not Rule.MEAN]
+        return Average(_Mean(sums, self._count), finish(fixed, sums.__getitem__, self._count).notes)
+
     def value(self) -> Average:
         """Return the average of the models that were added.
 
@@ -84,3 +126,35 @@ class RunningAverage:
             return accumulators(known, self._statistics)
         check_compatible({"the models before": self._forms, "the new model": known})
         return self._sums
+
+
+class _Mean(LazyWeights):
+    """The mean of sums, with one more model or without.
+
+    Args:
+        sums: Name -> sum.
+        count: Models in the mean.
+        more: A model that the sums do not hold, or None.
+    """
+
+    def __init__(self, sums: Mapping[str, Accumulator], count: int, more: Weights | None = None) -> None:
+        self._sums = sums
+        self._count = count
+        self._more = more
+        self._entries = {name: TensorForm(sums[name].form.dtype, tuple(sums[name].form.shape)) for name in sorted(sums)}
+
+    @property
+    def entries(self) -> Mapping[str, TensorLike]:
+        """Name -> dtype and shape, sorted."""
+        return self._entries
+
+    def parts(self, name: str) -> Iterator[Buffer]:
+        """Yield the bytes of a tensor: all at once, since its sum is in memory too."""
+        yield tensor_bytes(self[name])
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        total = self._sums[name]
+        if self._more is None:
+            return total.value(self._count)
+        read = partial(self._more.__getitem__, name)
+        return total.value_with(read, 1.0, self._count, identity(self._more, name))

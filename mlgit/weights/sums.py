@@ -22,11 +22,12 @@ class Average(NamedTuple):
     """Averaged weights.
 
     Attributes:
-        weights: Name -> new tensor, sorted by name; shares no memory with the members.
+        weights: Name -> new tensor, sorted by name; shares no memory with the members. May compute each one when it
+            is asked for, where the function says so.
         notes: What the average could not do: which integers differed. Empty mostly.
     """
 
-    weights: dict[str, torch.Tensor]
+    weights: Weights
     notes: tuple[str, ...]
 
 
@@ -42,9 +43,14 @@ def add_to(total: Accumulator, weights: Weights, name: str, coefficient: float =
     Returns:
         ``total`` itself.
     """
-    entries: Mapping[str, object] = getattr(weights, "entries", {})
-    total.add(partial(weights.__getitem__, name), coefficient, getattr(entries.get(name), "id", None))
+    total.add(partial(weights.__getitem__, name), coefficient, identity(weights, name))
     return total
+
+
+def identity(weights: Weights, name: str) -> object:
+    """Return the id of a tensor, if the weights know it: the same for equal tensors of one form only."""
+    entries: Mapping[str, object] = getattr(weights, "entries", {})
+    return getattr(entries.get(name), "id", None)
 
 
 def finish(names: Iterable[str], summed: Callable[[str], Accumulator], divisor: float) -> Average:
@@ -69,10 +75,11 @@ def finish(names: Iterable[str], summed: Callable[[str], Accumulator], divisor: 
             {Rule.EQUAL: unequal, Rule.FIRST: kept, Rule.MEAN: []}[total.rule].append(name)
         weights[name] = total.value(divisor)
     check_equal(unequal)
-    return Average(dict(sorted(weights.items())), _notes(kept))
+    return Average(dict(sorted(weights.items())), kept_notes(kept))
 
 
-def _notes(kept: Sequence[str]) -> tuple[str, ...]:
+def kept_notes(kept: Sequence[str]) -> tuple[str, ...]:
+    """Return the note about tensors that cannot be averaged and differ; none where there are none."""
     if not kept:
         return ()
     what = "1 tensor differs" if len(kept) == 1 else f"{len(kept)} tensors differ"
