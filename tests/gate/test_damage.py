@@ -23,7 +23,7 @@ from mlgit.porcelain.gc import gc
 from mlgit.repository import Repository
 from mlgit.storage.pack import Pack
 
-CACHES = ("index.json", "objects/catalogue", "objects/commit-graph", "objects/manifest-index")
+CACHES = ("index.json", "objects/catalogue", "objects/commit-graph")
 """What these say is checked before it is believed; any damage has no effect but time."""
 READERS = (
     ["status"],
@@ -44,7 +44,7 @@ Files = dict[str, bytes]
 
 def kind_of(name: str) -> str:
     """Return what a file below ``.mlgit`` is."""
-    if name in CACHES:
+    if name.startswith(CACHES):
         return "cache"
     if name.startswith("objects/pack-"):
         return "pack"

@@ -25,7 +25,6 @@ from mlgit.porcelain.status import status
 from mlgit.porcelain.switch import switch
 from mlgit.porcelain.tag import create_tag
 from mlgit.repository import Repository
-from mlgit.storage import catalogue
 from mlgit.storage.commit_graph import shape_of
 
 ADA = Identity("Ada J*", "ada@example.org")
@@ -77,18 +76,11 @@ def build(root: Path) -> Repository:
     run = PendingRun(stage=Stage.TARGET, task=TaskRef("digit", DIGEST), parents=(Parent(head, Role.INIT),),
                      made={"seed": 1}, metrics={"accuracy": 0.5}, weights=weights)  # fmt: skip
     save_run(repository, run)
-    write_catalogue(repository)
+    repository.objects._folder.write_catalogue()  # as many packs would bring about
     commits = [found for found in repository.objects.ids("commit") if isinstance(found, CommitId)]
     replace_graph(repository, ((one.digest, shape_of(repository.commit_of(one))) for one in commits))
     status(repository)
     return Repository(root)
-
-
-def write_catalogue(repository: Repository) -> None:
-    """Write the file that says which pack holds what, which many packs would bring about."""
-    packs = list(repository.objects._folder.packs())
-    pairs = ((pack.digest(number), pack.path.name) for pack in packs for number in range(pack.object_count))
-    catalogue.write(repository.objects.root, catalogue.build(pairs))
 
 
 def payloads(repository: Repository) -> dict[ObjectId, bytes]:
