@@ -23,6 +23,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the tests of tests/gate at their full counts: hours")
+    parser.addoption("--gate-report", metavar="FILE", help="write what the tests of tests/gate tried as JSON")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,76 @@
+"""What the tests that break things on purpose share: places in memory, commands with trouble, and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faulty import PLAIN, Program, build_shim
+
+DATE = "1700000000 +0100"
+_REPORT = pytest.StashKey[dict[str, dict[str, object]]]()
+
+
+@pytest.fixture(scope="session")
+def gate_report(pytestconfig: pytest.Config) -> Callable[..., None]:
+    """Return a function that notes what a test tried and what came of it, for the summary and ``--gate-report``."""
+    found = pytestconfig.stash.setdefault(_REPORT, {})
+
+    def note(title: str, **figures: object) -> None:
+        found.setdefault(title, {}).update(figures)
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(_REPORT, {})
+    if found:
+        terminalreporter.section("what was tried")
+    for title, figures in found.items():
+        terminalreporter.write_line(f"{title}: {', '.join(f'{name} {value}' for name, value in figures.items())}")
+    path = config.getoption("--gate-report")
+    if path and found:
+        Path(path).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+
+
+@pytest.fixture(scope="session")
+def gate_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of commands: nothing depends on who runs them, when, or where."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
+    author = {"MLGIT_AUTHOR_NAME": "Ada", "MLGIT_AUTHOR_EMAIL": "ada@example.org", "MLGIT_AUTHOR_DATE": DATE}
+    return {**kept, **author, "HOME": str(tmp_path_factory.mktemp("home")), "NO_COLOR": "1", "TERM": "dumb"}
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that makes trouble."""
+    library = build_shim(tmp_path_factory.mktemp("shim"))
+    if library is None:
+        pytest.skip("trouble at chosen calls needs Linux and a C compiler")
+    return library
+
+
+@pytest.fixture(scope="session")
+def program(shim: Path, gate_environment: dict[str, str]) -> Iterator[Program]:
+    """Run commands, with trouble where wanted."""
+    with Program(shim, gate_environment) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def plain(shim: Path, gate_environment: dict[str, str]) -> Iterator[Program]:
+    """Run commands that need no torch, with trouble where wanted: ten times as fast."""
+    with Program(shim, gate_environment, PLAIN) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def in_memory() -> Iterator[Path]:
+    """Return a new directory, in memory where there is such a place."""
+    fast = Path("/dev/shm")  # noqa: S108 - a random name below it is made
+    with tempfile.TemporaryDirectory(prefix="gate-", dir=fast if os.access(fast, os.W_OK) else None) as name:
+        yield Path(name).resolve()
