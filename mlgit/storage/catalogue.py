@@ -1,48 +1,57 @@
 """Which pack holds which object, for many packs at once: a copy of what their indexes say.
 
-Without it, a miss would have to look into every pack, and a repository of ten thousand commits has ten thousand. The
-file can be deleted at any time; one that is damaged or out of date only makes look-ups slower. Layout: magic, version,
-number of packs, number of entries; 16 bytes per pack, its name; 36 bytes per entry, id and number of the pack, sorted;
-the BLAKE3 of all that.
+Without it, a miss would have to look into every pack, and a repository of ten thousand commits has ten thousand. There
+are a few files of very different sizes in a folder of their own: new packs are entered in a small one, and small ones
+are merged into larger ones now and then (``catalogue_writer``). Each file can be deleted at any time; one that is
+damaged or out of date only makes look-ups slower. A file is mapped, and only the few kilobytes that a look-up needs are
+read and compared with their checksum. ``docs/format-pack.md`` is the specification.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from struct import Struct
 
 from blake3 import blake3
 
-from mlgit.fileio import replacing
-from mlgit.storage.pack import Pack
-
-NAME = "catalogue"
+FOLDER = "catalogues"
 PREFIX, SUFFIX = "pack-", ".pack"
-_MAGIC = b"\x89MLGCT\r\n"
-_VERSION = 1
-_HEADER = Struct("<8sIIQ")
-_ENTRY = Struct("<32sI")
-_NAME_BYTES = 16
-_DIGEST_BYTES = 32
+MAGIC = b"\x89MLGCT\r\n"
+VERSION = 2
+HEADER = Struct("<8sIIQQ")
+BUCKET = Struct("<Q8s")
+ENTRY = Struct("<32sI")
+SPAN = Struct("<IQQ")
+NAME_BYTES = 16
+DIGEST_BYTES = 32
+CHECKSUM_BYTES = 8
+MAX_BITS = 20
+
+
+class DamagedCatalogueError(Exception):
+    """A part of a catalogue does not match its checksum. Never leaves ``storage``."""
 
 
 class Catalogue:
     """A catalogue file, mapped.
 
     Args:
-        data: The whole file, checked by ``load``.
+        data: The whole file, its head checked by ``load``.
+        name: Its file name.
     """
 
-    def __init__(self, data: mmap | bytes) -> None:
+    def __init__(self, data: mmap | bytes, name: str) -> None:
+        self.name = name
         self._data = data
-        _, _, packs, self.entry_count = _HEADER.unpack_from(data)
-        self._entries_at = _HEADER.size + packs * _NAME_BYTES
-        raw = [data[at : at + _NAME_BYTES] for at in range(_HEADER.size, self._entries_at, _NAME_BYTES)]
-        self.names = [f"{PREFIX}{name.hex()}{SUFFIX}" for name in raw]
-        """File names of the packs it covers."""
+        _, _, self._bits, self.pack_count, self.entry_count = HEADER.unpack_from(data)
+        names_end = HEADER.size + self.pack_count * NAME_BYTES
+        self._seed = blake3(data[HEADER.size : names_end]).digest()
+        self._buckets_at = names_end + DIGEST_BYTES
+        self._entries_at = self._buckets_at + (BUCKET.size << self._bits)
 
     @classmethod
     def load(cls, path: Path) -> Catalogue | None:
@@ -52,76 +61,114 @@ class Catalogue:
                 data = mmap(stream.fileno(), 0, access=ACCESS_READ)
         except (OSError, ValueError):
             return None
-        return cls(data) if _is_sound(data) else None
+        return cls(data, path.name) if _has_sound_head(data) else None
 
-    def find(self, digest: bytes) -> Iterator[str]:
-        """Yield the names of the packs that hold an object."""
-        for number in range(self._lower_bound(digest), self.entry_count):
-            found, pack = self._entry(number)
-            if found != digest:
-                return
-            yield self.names[pack]
+    @cached_property
+    def packs(self) -> list[str]:
+        """File names of the packs it covers."""
+        digits = self._data[HEADER.size : HEADER.size + self.pack_count * NAME_BYTES].hex()
+        return [f"{PREFIX}{digits[at : at + 2 * NAME_BYTES]}{SUFFIX}" for at in range(0, len(digits), 2 * NAME_BYTES)]
+
+    def find(self, digest: bytes) -> list[str]:
+        """Return the names of the packs that hold an object.
+
+        Raises:
+            DamagedCatalogueError: What had to be read does not match its checksum.
+        """
+        entries = self.bucket(self._bucket_of(digest))
+        found = []
+        for number in range(_lower_bound(entries, digest), len(entries) // ENTRY.size):
+            held, pack = ENTRY.unpack_from(entries, number * ENTRY.size)
+            if held != digest:
+                break
+            found.append(self._pack(pack))
+        return found
 
     def from_prefix(self, start: bytes) -> Iterator[tuple[bytes, str]]:
-        """Yield ids and names of packs, from the first id that is not below ``start``."""
-        for number in range(self._lower_bound(start), self.entry_count):
-            found, pack = self._entry(number)
-            yield found, self.names[pack]
+        """Yield ids and names of packs, from the first id that is not below ``start``, 32 bytes; raises as ``find``."""
+        first = self._bucket_of(start)
+        for number in range(first, 1 << self._bits):
+            entries = self.bucket(number)
+            begin = _lower_bound(entries, start) if number == first else 0
+            for at in range(begin * ENTRY.size, len(entries), ENTRY.size):
+                found, pack = ENTRY.unpack_from(entries, at)
+                yield found, self._pack(pack)
 
-    def extended(self, packs: Iterable[Pack], existing: set[str]) -> bytes:
-        """Return the bytes of a catalogue that covers these packs too, and none that does not exist any more."""
-        kept = (pair for pair in self.from_prefix(b"") if pair[1] in existing)
-        return build((*kept, *((pack.digest(n), pack.path.name) for pack in packs for n in range(pack.object_count))))
+    def bucket(self, number: int) -> bytes:
+        """Return the entries whose ids start with these bits.
 
-    def _entry(self, number: int) -> tuple[bytes, int]:
-        digest, pack = _ENTRY.unpack_from(self._data, self._entries_at + number * _ENTRY.size)
-        return digest, pack
+        Raises:
+            DamagedCatalogueError: They do not match their checksum.
+        """
+        at = self._buckets_at + number * BUCKET.size
+        first, checksum = BUCKET.unpack_from(self._data, at)
+        end: int = self.entry_count
+        if number + 1 < 1 << self._bits:
+            end = BUCKET.unpack_from(self._data, at + BUCKET.size)[0]
+        entries = self._data[self._entries_at + first * ENTRY.size : self._entries_at + end * ENTRY.size]
+        if bucket_checksum(self._seed, number, first, end, entries) != checksum:
+            raise DamagedCatalogueError(self.name)
+        return entries
 
-    def _lower_bound(self, start: bytes) -> int:
-        return bisect_left(range(self.entry_count), start, key=lambda number: self._entry(number)[0])
+    def entries(self) -> memoryview:
+        """Return all entries; raises as ``find``."""
+        for number in range(1 << self._bits):
+            self.bucket(number)
+        return memoryview(self._data)[self._entries_at :]
+
+    def _bucket_of(self, digest: bytes) -> int:
+        number: int = int.from_bytes(digest[:4], "big") >> (32 - self._bits)
+        return number
+
+    def _pack(self, number: int) -> str:
+        if number >= self.pack_count:
+            raise DamagedCatalogueError(self.name)
+        at = HEADER.size + number * NAME_BYTES
+        return f"{PREFIX}{self._data[at : at + NAME_BYTES].hex()}{SUFFIX}"
 
 
-def build(pairs: Iterable[tuple[bytes, str]]) -> bytes:
-    """Return the bytes of a catalogue.
+def bucket_checksum(seed: bytes, number: int, first: int, end: int, entries: bytes) -> bytes:
+    """Return the checksum of a bucket.
 
     Args:
-        pairs: Ids and the file names of the packs that hold them.
+        seed: BLAKE3 of the names of the packs.
+        number: Of the bucket.
+        first: Number of its first entry.
+        end: Number of the entry after its last one.
+        entries: Its bytes.
     """
-    ordered = sorted(set(pairs))
-    names = sorted({name for _, name in ordered})
-    numbers = {name: number for number, name in enumerate(names)}
-    data = bytearray(_HEADER.pack(_MAGIC, _VERSION, len(names), len(ordered)))
-    for name in names:
-        data += bytes.fromhex(name.removeprefix(PREFIX).removesuffix(SUFFIX))
-    for digest, name in ordered:
-        data += _ENTRY.pack(digest, numbers[name])
-    return bytes(data + blake3(data).digest())
+    return blake3(seed + SPAN.pack(number, first, end) + entries).digest(CHECKSUM_BYTES)
 
 
-def write(root: Path, data: bytes) -> None:
-    """Replace the catalogue in the folder of packs; not synced, since nothing is lost with it.
+def load_all(root: Path, loaded: dict[str, Catalogue]) -> dict[str, Catalogue]:
+    """Return the catalogues there are, by file name.
 
-    Raises:
-        FileSystemError: The operating system refused.
+    Args:
+        root: The folder of packs.
+        loaded: Those that were loaded before; equal names have equal content.
     """
-    with replacing(root / NAME, durable=False) as stream:
-        stream.write(data)
-
-
-def signature(root: Path) -> tuple[int, int, int] | None:
-    """Return what changes when the catalogue is replaced; None when there is none."""
+    folder = root / FOLDER
     try:
-        status = (root / NAME).stat()
+        names = sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
     except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        return {}
+    found = {name: loaded.get(name) or Catalogue.load(folder / name) for name in names}
+    return {name: catalogue for name, catalogue in found.items() if catalogue is not None}
 
 
-def _is_sound(data: mmap) -> bool:
-    if len(data) < _HEADER.size + _DIGEST_BYTES:
+def _lower_bound(entries: bytes, start: bytes) -> int:
+    return bisect_left(
+        range(len(entries) // ENTRY.size), start, key=lambda number: entries[36 * number : 36 * number + 32]
+    )
+
+
+def _has_sound_head(data: mmap) -> bool:
+    if len(data) < HEADER.size + DIGEST_BYTES + BUCKET.size:
         return False
-    magic, version, packs, entries = _HEADER.unpack_from(data)
-    end = _HEADER.size + packs * _NAME_BYTES + entries * _ENTRY.size
-    if (magic, version, len(data)) != (_MAGIC, _VERSION, end + _DIGEST_BYTES):
+    magic, version, bits, packs, entries = HEADER.unpack_from(data)
+    if magic != MAGIC or version != VERSION or bits > MAX_BITS:
         return False
-    return blake3(memoryview(data)[:end]).digest() == data[end:]
+    head = HEADER.size + packs * NAME_BYTES
+    if len(data) != head + DIGEST_BYTES + (BUCKET.size << bits) + entries * ENTRY.size:
+        return False
+    return blake3(data[:head]).digest() == data[head : head + DIGEST_BYTES]

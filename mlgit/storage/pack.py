@@ -21,6 +21,8 @@ from mlgit.storage.codecs.kernels import kernels
 from mlgit.storage.pack_format import BASE_BYTES, CHUNK, COUNTS, FOOTER, HEADER, OBJECT, ChunkEntry, ObjectEntry
 
 _MAP_FROM = 1 << 16
+_VERIFY_LATER = 1 << 20
+"""An index of more bytes may be compared with its digest later than when the pack is opened."""
 _ALL_ZERO = bytes(8)
 
 
@@ -29,13 +31,14 @@ class Pack:
 
     Args:
         path: The file.
+        verify_later: Leave it to the caller to ``verify`` a large index.
 
     Raises:
         CorruptObjectError: Not a pack, cut short, or its index is damaged.
         FileSystemError: The operating system refused. A missing file raises FileNotFoundError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, verify_later: bool = False) -> None:
         self.path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -45,7 +48,10 @@ class Pack:
             raise file_system_error(error, "read", path) from error
         weakref.finalize(self, os.close, self._descriptor)
         self.size_bytes = os.fstat(self._descriptor).st_size
+        self._unverified: bytes | None = None
         self.index_offset, self._index = self._open_index()
+        if not (verify_later and len(self._index) > _VERIFY_LATER):
+            self.verify()
         counts = COUNTS.unpack_from(self._index)
         self.object_count, self.chunk_count, self._base_count, self._metadata_bytes = counts
         self._chunks_at = COUNTS.size + self.object_count * OBJECT.size
@@ -53,6 +59,29 @@ class Pack:
         self._metadata_at = self._bases_at + self._base_count * BASE_BYTES
         if self._metadata_at + self._metadata_bytes != len(self._index):
             raise self.damaged(self.index_offset, f"its index has {len(self._index)} bytes, its counts say otherwise")
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the index was compared with its digest."""
+        return self._unverified is None
+
+    def verify(self) -> None:
+        """Compare the index with its digest, unless that was done.
+
+        What is found in a damaged index is noticed when it is read, by its id; what is not found may be there.
+
+        Raises:
+            CorruptObjectError: They differ.
+        """
+        if self._unverified is not None:
+            if blake3(self._index).digest() != self._unverified:
+                raise self.damaged(self.index_offset, "the index does not match its digest")
+            self._unverified = None
+
+    @property
+    def object_table(self) -> memoryview:
+        """The entries of all objects, 64 bytes each, in order of their ids."""
+        return memoryview(self._index)[COUNTS.size : self._chunks_at]
 
     def damaged(self, offset: int, reason: str, subject: str | None = None) -> CorruptObjectError:
         """Return the error for something wrong at a place of this pack.
@@ -193,10 +222,8 @@ class Pack:
             raise self.damaged(footer_at, "the file does not end like a pack; it may have been cut short")
         if offset < HEADER.size or length < COUNTS.size or offset + length != footer_at:
             raise self.damaged(footer_at, f"an index of {length} bytes at {offset} does not fit the file")
-        index = self._map(offset, length)
-        if blake3(index).digest() != digest:
-            raise self.damaged(offset, "the index does not match its digest")
-        return offset, index
+        self._unverified = digest
+        return offset, self._map(offset, length)
 
     def _map(self, offset: int, length: int) -> bytes | memoryview:
         """Return the index: read when small, mapped when large, since every mapping costs a file descriptor."""

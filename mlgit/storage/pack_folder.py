@@ -14,7 +14,7 @@ from pathlib import Path
 from mlgit.errors import CorruptObjectError, FileSystemError
 from mlgit.fileio import file_system_error
 from mlgit.storage import catalogue
-from mlgit.storage.catalogue import PREFIX, SUFFIX, Catalogue
+from mlgit.storage.catalogue import PREFIX, SUFFIX, Catalogue, DamagedCatalogueError
 from mlgit.storage.guard import Guard
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
@@ -28,8 +28,10 @@ _LISTINGS = 10
 """How often the folder is listed for one object at most: a listing made while packs are replaced may show neither the
 old nor the new one, the next one shows the new."""
 _UNCOVERED = 128
-"""How many packs may be outside the catalogue before it is written anew; fewer than stay open, so that looking
+"""How many packs may be outside the catalogues before they are entered; fewer than stay open, so that looking
 through them needs no file to be opened twice."""
+_LARGE_PACK = 10_000
+"""A pack of so many objects is entered at once, so that nobody has to look through its index for what is not there."""
 
 
 def pack_name(main: bytes, index_digest: bytes) -> str:
@@ -57,10 +59,10 @@ class PackFolder:
         self.guard = Guard(root)
         """Keeps what a writer relies on from being collected."""
         self._lock = threading.RLock()
-        self._names: list[str] = []
+        self._names: frozenset[str] = frozenset()
         self._uncovered: list[str] = []
-        self._catalogue: Catalogue | None = None
-        self._catalogue_signature: tuple[int, int, int] | None = None
+        self._catalogues: dict[str, Catalogue] = {}
+        self._is_fresh = False
         self._open: OrderedDict[str, Pack] = OrderedDict()
         self._damaged: dict[str, CorruptObjectError] = {}
         self._recent: tuple[Pack, ...] = ()
@@ -74,11 +76,15 @@ class PackFolder:
         Raises:
             FileSystemError: The operating system refused.
         """
+        with self._lock:
+            self._load_catalogues()
+        covered = {name for each in self._catalogues.values() for name in each.packs}
         try:
-            with os.scandir(self.root) as entries:
-                names = sorted(entry.name for entry in entries if _PACK_NAME.fullmatch(entry.name))
+            listed = set(os.listdir(self.root))  # noqa: PTH208 - a path for each would take longest of all
         except OSError as error:
             raise file_system_error(error, "read", self.root) from error
+        uncovered = {name for name in listed - covered if _PACK_NAME.fullmatch(name)}
+        names = frozenset(covered & listed | uncovered)
         with self._lock:
             changed = names != self._names
             self._names = names
@@ -86,13 +92,22 @@ class PackFolder:
             for name in set(self._open).difference(names):
                 del self._open[name]
             self._recent = tuple(pack for pack in self._recent if pack.path.name in self._open)
-            found = catalogue.signature(self.root)
-            if found != self._catalogue_signature:
-                self._catalogue = Catalogue.load(self.root / catalogue.NAME)
-                self._catalogue_signature = found
-            covered = self._catalogue.names if self._catalogue else ()
-            self._uncovered = sorted(set(names).difference(covered))
+            self._uncovered = sorted(uncovered)
             return changed
+
+    def _load_catalogues(self) -> None:
+        self._catalogues = catalogue.load_all(self.root, self._catalogues)
+        self._is_fresh = True
+
+    def _drop(self, damaged: DamagedCatalogueError) -> None:
+        """Do without a catalogue; its packs count as new until it is written again."""
+        with suppress(OSError):
+            (self.root / catalogue.FOLDER / str(damaged)).unlink(missing_ok=True)
+        with self._lock:
+            gone = self._catalogues.pop(str(damaged), None)
+            covered = {name for each in self._catalogues.values() for name in each.packs}
+            lost = () if gone is None else self._names.intersection(gone.packs) - covered
+            self._uncovered = sorted({*self._uncovered, *lost})
 
     def replaced(self, name: str) -> None:
         """Take notice of a pack that this process has just written, perhaps in place of a damaged one."""
@@ -101,17 +116,29 @@ class PackFolder:
             self._recent = tuple(pack for pack in self._recent if pack.path.name != name)
             self._damaged.pop(name, None)
             if name not in self._names:  # new lists, since others may be going through the old ones
-                self._names = sorted([*self._names, name])
+                self._names = self._names | {name}
                 self._uncovered = sorted([*self._uncovered, name])
-            if len(self._uncovered) > _UNCOVERED:
-                self._write_catalogue()
+            pack = self.open(name)
+            if len(self._uncovered) > _UNCOVERED or (pack is not None and pack.object_count >= _LARGE_PACK):
+                self.write_catalogue()
 
-    def _write_catalogue(self) -> None:
-        packs = (pack for name in self._uncovered if (pack := self.open(name)) is not None)
-        old = self._catalogue or Catalogue(catalogue.build(()))
-        with suppress(FileSystemError):  # it only makes things faster
-            catalogue.write(self.root, old.extended(packs, set(self._names)))
-            self.refresh()
+    def write_catalogue(self) -> None:
+        """Enter the packs that are in no catalogue; where they cannot be written, they are done without."""
+        from mlgit.storage import catalogue_writer  # noqa: PLC0415 - needs numpy, which most runs do not
+
+        with self._lock:
+            packs = self._opened(self._uncovered)
+            with suppress(FileSystemError):
+                catalogue_writer.update(self.root, self._catalogues.values(), packs, self._names)
+                self.refresh()
+
+    def prune_catalogue(self) -> None:
+        """Drop what catalogues say of packs that do not exist any more, once that is half of one."""
+        from mlgit.storage import catalogue_writer  # noqa: PLC0415 - needs numpy, which most runs do not
+
+        self.refresh()
+        if any(catalogue_writer.is_worth_pruning(each, self._names) for each in self._catalogues.values()):
+            self.write_catalogue()
 
     def find(self, digest: bytes) -> Located | None:
         """Return one place of an object, or None, after looking for packs that other processes have added.
@@ -155,10 +182,11 @@ class PackFolder:
         Raises:
             CorruptObjectError, FileSystemError: As ``find``.
         """
-        recent, seen = self._recent, set()
+        recent, seen, is_known = self._recent, set(), False
         for pack in recent:
             number = pack.find(digest)
             if number is not None:
+                is_known = True
                 yield Located(pack, pack.entry(number))
             seen.add(pack.path.name)
         for name in self._candidates(digest):
@@ -169,19 +197,35 @@ class PackFolder:
             number = None if found is None else found.find(digest)
             if found is not None and number is not None:
                 self._recent = (found, *recent[: _RECENT_PACKS - 1])
+                is_known = True
                 yield Located(found, found.entry(number))
+        if not is_known:
+            self._verify(seen)
+
+    def _verify(self, names: Iterable[str]) -> None:
+        """Compare indexes with their digests, since what is not in them counts; what is wrong is in ``damaged``."""
+        with self._lock:
+            unverified = [name for name in names if name in self._open and not self._open[name].is_verified]
+        for name in unverified:
+            self.open_whole(name)
 
     def _candidates(self, digest: bytes) -> Iterator[str]:
         """Yield the packs an object may be in: named after it, in the catalogue, used of late, not in the catalogue."""
         start = PREFIX + digest.hex()[:HINT_DIGITS]
         with self._lock:
-            names, uncovered, known = self._names, self._uncovered, self._catalogue
-        for place in range(bisect_left(names, start), len(names)):
-            if not names[place].startswith(start):
+            if not self._is_fresh:  # most of what is asked for is in a catalogue, and then no folder is listed
+                self._load_catalogues()
+            uncovered, known = self._uncovered, list(self._catalogues.values())
+        for place in range(bisect_left(uncovered, start), len(uncovered)):
+            if not uncovered[place].startswith(start):
                 break
-            yield names[place]
-        if known is not None:
-            yield from known.find(digest)
+            yield uncovered[place]
+        for each in known:
+            try:
+                yield from each.find(digest)
+            except DamagedCatalogueError as damaged:
+                self._drop(damaged)
+                uncovered = self._uncovered
         with self._lock:
             recent = set(self._open)
         yield from (name for name in uncovered if name in recent)
@@ -197,7 +241,7 @@ class PackFolder:
             if name in self._damaged:
                 return None
             try:
-                pack = self._open[name] = Pack(self.root / name)
+                pack = self._open[name] = Pack(self.root / name, verify_later=True)
             except FileNotFoundError:
                 return None
             except CorruptObjectError as error:
@@ -207,28 +251,47 @@ class PackFolder:
                 self._open.popitem(last=False)
             return pack
 
+    def open_whole(self, name: str) -> Pack | None:
+        """Return a pack as ``open``, its whole index compared with its digest."""
+        pack = self.open(name)
+        if pack is not None and not pack.is_verified:
+            try:
+                pack.verify()
+            except CorruptObjectError as error:
+                with self._lock:
+                    self._open.pop(name, None)
+                    self._recent = tuple(each for each in self._recent if each is not pack)
+                    self._damaged[name] = error
+                return None
+        return pack
+
     def names(self) -> list[str]:
         """Return the names of all packs there are now, sorted."""
         self.refresh()
-        return self._names
+        return sorted(self._names)
 
     def packs(self) -> Iterator[Pack]:
         """Yield all packs that can be opened, by name."""
         return self._opened(self.names())
 
     def _opened(self, names: Iterable[str]) -> Iterator[Pack]:
-        return (pack for name in names if (pack := self.open(name)) is not None)
+        return (pack for name in names if (pack := self.open_whole(name)) is not None)
 
     def with_prefix(self, prefix: str) -> dict[bytes, str]:
         """Return ids and kinds of all objects whose ids start with these hexadecimal digits, at most 64."""
         self.refresh()
         start = bytes.fromhex(prefix.ljust(64, "0"))
         found: dict[bytes, str] = {}
-        if self._catalogue is not None:
-            for digest, name in self._catalogue.from_prefix(start):
-                if not digest.hex().startswith(prefix):
-                    break
-                found |= _kinds(self._opened([name]), digest, digest.hex())
+        for each in list(self._catalogues.values()):
+            try:
+                for digest, name in each.from_prefix(start):
+                    if not digest.hex().startswith(prefix):
+                        break
+                    pack = None if digest in found else self.open(name)
+                    if pack is not None and (number := pack.find(digest)) is not None:
+                        found[digest] = pack.kind(number)
+            except DamagedCatalogueError as damaged:
+                self._drop(damaged)
         return found | _kinds(self._opened(self._uncovered), start, prefix)
 
     def damaged(self) -> list[CorruptObjectError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class ObjectMachine(RuleBasedStateMachine):
 
     @rule()
     def lose_the_catalogue(self) -> None:
-        (self.handles[0].root / "catalogue").unlink(missing_ok=True)
+        shutil.rmtree(self.handles[0].root / "catalogues", ignore_errors=True)
 
     @rule(which=st.integers(0, 100), place=st.integers(0, 10**6))
     def damage_and_mend(self, which: int, place: int) -> None:

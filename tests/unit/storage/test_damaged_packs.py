@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from mlgit.errors import CorruptObjectError, MlgitError
 from mlgit.objects import BlobId, Manifest, ObjectId, TensorId, blob_id, tensor_id, tensor_preamble
-from mlgit.storage import ObjectDatabase
+from mlgit.storage import ObjectDatabase, pack
 from mlgit.storage import pack_format as layout
 from mlgit.storage.codecs import COPY, DIFFERENCE, RAW, SHUFFLE, ZSTD
 from mlgit.storage.codecs.plain import compress
@@ -57,6 +57,23 @@ def patch(path: Path, place: int, value: int) -> None:
     with path.open("r+b") as stream:
         stream.seek(place)
         stream.write(bytes([value]))
+
+
+def test_a_flipped_bit_in_a_large_index_is_detected_where_it_counts(
+    database: ObjectDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "_VERIFY_LATER", 0)  # indexes of any size are compared with their digests when they fail
+    contents = fill(database)
+    (path,) = database.pack_paths()
+    good = path.read_bytes()
+    for place in range(len(good)):
+        patch(path, place, good[place] ^ (1 << place % 8))
+        _, complained = outcome(database.root, contents, honest=False)  # and what is read is right, or an error
+        assert complained, f"byte {place} of {len(good)}"
+        for missing in (bytes(32), b"\xff" * 32):
+            assert TensorId.from_digest(missing) not in ObjectDatabase(database.root)
+        assert {found for found in ObjectDatabase(database.root).ids() if found not in contents} == set()
+        patch(path, place, good[place])
 
 
 def test_a_flipped_bit_in_any_byte_is_detected_by_reading_and_by_the_check(database: ObjectDatabase) -> None:
