@@ -45,11 +45,12 @@ def _print(output: Output, found: FsckResult) -> None:
     for path in found.set_aside:
         output.line("set aside the damaged pack ", str(path), "; remove it when you like")
     for item in found.hurt:
-        output.line(Styled("hurt", "bad"), " ", item.kind, " ", Styled(item.id or "", "id"), ": ", item.problem)
+        which = () if item.id is None else (" ", Styled(item.id, "id"))
+        output.line(Styled("hurt", "bad"), " ", item.kind, *which, ": ", item.problem)
         if item.commits:
             output.line("  needed by ", ", ".join(commit.short for commit in item.commits))
         if item.names:
-            output.line("  named by ", ", ".join(dict.fromkeys(item.names)))
+            output.line("  named by ", ", ".join(item.names))
     if found.repaired:
         output.line(f"{len(found.repaired)} objects repaired")
     output.line(f"{found.commits} commits, {found.objects} objects: ", "sound" if found.sound else "hurt")
@@ -72,5 +73,5 @@ def _item(item: Hurt) -> dict[str, object]:
         "kind": item.kind,
         "problem": item.problem,
         "commits": list(item.commits),
-        "names": list(dict.fromkeys(item.names)),
+        "names": list(item.names),
     }

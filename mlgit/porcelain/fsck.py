@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlgit.objects import CommitId, ObjectId
-from mlgit.porcelain.needed import Needed
+from mlgit.porcelain.needed import LOG_OF, Needed
 from mlgit.porcelain.verification import Verification, verify
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
@@ -22,7 +22,7 @@ class Hurt:
         kind: Kind of object, ``pack`` or ``ref``.
         problem: What is wrong, with the place: pack and offset.
         commits: Commits that need it, in no order.
-        names: Names that lead straight to it: refs, logs of refs.
+        names: Names that lead straight to it: refs, then their logs.
     """
 
     id: ObjectId | None
@@ -112,7 +112,11 @@ def _hurt(needed: Needed, found: Verification) -> tuple[Hurt, ...]:
 def _hurt_objects(needed: Needed, problems: Mapping[ObjectId, str]) -> list[Hurt]:
     commits, names = needed.users(set(problems))
     return [
-        Hurt(item, item.kind, problem, tuple(commits.get(item, ())), tuple(names.get(item, ())))
+        Hurt(item, item.kind, problem, tuple(commits.get(item, ())), _sorted(names.get(item, ())))
         for item, problem in problems.items()
         if item in commits or item in names  # otherwise it was removed meanwhile
     ]
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names), key=lambda name: (name.startswith(LOG_OF), name)))

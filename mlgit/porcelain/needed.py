@@ -29,6 +29,8 @@ from mlgit.worktree.index import read_index
 
 User = CommitId | str
 """Who needs an object: a commit, or the name that leads to it."""
+LOG_OF = "log of "
+"""Stands before the name of a ref whose log leads to an object."""
 _RECORDS = (CommitId, ManifestId, TagId, CertificateId)
 
 
@@ -150,7 +152,7 @@ class Needed:
                 logged = [value for value, _ in self._log_of_hurt(name)]
                 last = f"; its log says that it was at {logged[-1]} last" if logged else ""
                 self.hurt_names.append(error.message + last)
-                yield from ((value, f"log of {name}") for value in logged if self._has(value))
+                yield from ((value, LOG_OF + name) for value in logged if self._has(value))
         yield from self._waiting()
 
     def _lasting_problems(self, name: str) -> list[str]:
@@ -195,7 +197,7 @@ class Needed:
 
 
 def _ends(entry: ReflogEntry, name: str) -> list[tuple[ObjectId, User]]:
-    return [(value, f"log of {name}") for value in (entry.old, entry.new) if value is not None]
+    return [(value, LOG_OF + name) for value in (entry.old, entry.new) if value is not None]
 
 
 def _content(record: Record | None) -> Iterator[ObjectId]:

@@ -21,7 +21,7 @@ VERBS = {
     "restore": ("Give up uncommitted changes of files", ["PATH", "-s, --source"]),
     "ls-tree": ("List the tensors and files of a commit", ["revision", "--json"]),
     "cat-file": ("Print a stored object's bytes", ["ID", "-t", "-s", "--json"]),
-    "fsck": ("Read back everything that a branch, tag or reflog reaches", ["--json"]),
+    "fsck": ("Read back everything that a branch, tag or reflog reaches", ["--repair-from", "--json"]),
     "config": ("Show or change settings of this repository", ["--unset", "--global", "--json"]),
 }
 
