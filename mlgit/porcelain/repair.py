@@ -53,7 +53,7 @@ class Repair:
 
 
 def open_source(repository: Repository, path: Path) -> ObjectDatabase:
-    """Return the objects of another repository; it is only read.
+    """Return the objects of another repository; it is only read. The folder of objects here is created if it is gone.
 
     Args:
         repository: The one that is to be mended.
@@ -70,6 +70,8 @@ def open_source(repository: Repository, path: Path) -> ObjectDatabase:
                 raise InvalidInputError(
                     f"'{path}' is the repository that is to be repaired", hint="give another one, such as a clone"
                 )
+            if not repository.objects.root.is_dir():
+                ObjectDatabase.create(repository.objects.root)
             return ObjectDatabase(folder)
     raise NotFoundError(
         f"'{path}' is neither a repository nor a folder of packs",
@@ -96,8 +98,6 @@ def repair(
         FileSystemError: The operating system refused; nothing is lost.
     """
     objects = repository.objects
-    if not objects.root.is_dir():
-        ObjectDatabase.create(objects.root)
     before = {path: identity_of(path) for path in objects.pack_paths()}
     useful = {found_id for pack in found.packs.values() for found_id in pack.objects} | set(found.problems)
     fetched = _fetch(objects, source, useful, progress)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgit.errors import InvalidInputError, NotFoundError
+from mlgit.errors import ConflictError, InvalidInputError, NotFoundError
 from mlgit.objects import CommitId, ObjectId
 from mlgit.porcelain import fsck as checking
 from mlgit.porcelain import repair as mending
@@ -344,6 +344,40 @@ def test_a_repair_that_is_interrupted_loses_nothing_and_can_be_run_again(
     fresh.assert_whole(fingerprint)
 
 
+def test_packs_are_not_set_aside_from_under_a_writer(fresh: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mending, "_WAIT_S", 0.05)
+    path = fresh.packs[0]
+    damaged = path.with_name(path.name.replace(path.name[5:21], "0" * 16))
+    path.rename(damaged)
+    hurt(damaged, "cut", 0.5)
+    with Repository(fresh.root).keeping():
+        with pytest.raises(ConflictError):
+            fresh.repair()
+        assert damaged.exists()
+        assert {item.kind for item in fresh.check().hurt} == {"pack"}  # what was fetched is stored
+    found = fresh.repair()
+    assert found.sound
+    assert found.repaired == ()
+    assert len(found.set_aside) == 1
+
+
+def test_a_repaired_repository_is_collected_cloned_and_measured_without_what_was_set_aside(
+    fresh: Pair, tmp_path: Path
+) -> None:
+    path = fresh.packs[0]
+    damaged = path.with_name(path.name.replace(path.name[5:21], "0" * 16))
+    path.rename(damaged)
+    hurt(damaged, "flip", 0.9)
+    (moved,) = fresh.repair().set_aside
+    repository = Repository(fresh.root)
+    assert moved not in repository.objects.pack_paths()
+    gc(repository, grace_days=0, reflog_days=0)
+    assert moved.exists()
+    copy = clone(fresh.root, tmp_path / "copy").repository
+    assert not (copy.folder / "objects" / mending.DAMAGED).exists()
+    assert fsck(copy).sound
+
+
 def test_the_other_repository_is_only_read(fresh: Pair, fingerprint: Callable[[Path], dict[str, str]]) -> None:
     before = fingerprint(fresh.clone)
     folders = sorted(str(path) for path in fresh.clone.rglob("*"))
@@ -363,9 +397,7 @@ def test_another_repository_is_found_by_its_directory_or_its_objects(fresh: Pair
 def test_a_folder_of_objects_that_is_gone_altogether_comes_back(
     fresh: Pair, fingerprint: Callable[[Path], dict[str, str]]
 ) -> None:
-    for path in fresh.packs:
-        path.unlink()
-    (fresh.root / ".mlgit/objects/guards").exists() and shutil.rmtree(fresh.root / ".mlgit/objects/guards")
+    shutil.rmtree(fresh.root / ".mlgit/objects")
     assert fresh.repair().sound
     fresh.assert_whole(fingerprint)
 
