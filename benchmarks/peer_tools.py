@@ -196,7 +196,7 @@ def last(text: str) -> str:
 
 def versions(peer: Peer, programs: Path | None) -> dict[str, str]:
     """Return what a run of the tool depends on, by name."""
-    found = {program: quietly([program, "version"]).split()[-1 if program == "git" else 0] for program in peer.needs}
+    found = {program: version_of(program) for program in peer.needs}
     if peer.name == "mlgit":
         found["mlgit"] = quietly([program_of("mlgit"), "--version"]).split()[-1]
     elif peer.name == "cp":
@@ -205,6 +205,12 @@ def versions(peer: Peer, programs: Path | None) -> dict[str, str]:
         listed = json.loads(quietly([str(programs / "python"), "-m", "pip", "list", "--format", "json"]))
         found |= {package["name"]: package["version"] for package in listed}
     return found
+
+
+def version_of(program: str) -> str:
+    """Return the version of a program, which says `git version 2.1` or `git-lfs/3.3 (more)`."""
+    words = quietly([program, "version"]).replace("/", " ").split()
+    return next(word for word in words if word[0].isdigit())
 
 
 def program_of(name: str) -> str:
