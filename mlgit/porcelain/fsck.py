@@ -88,8 +88,8 @@ def fsck(repository: Repository, *, repair_from: Path | None = None, progress: P
     mended = repair(repository, source, found, complete=not needed.hurt_names, progress=told)
     for path in mended.healed:
         del found.packs[path]
-    commits = needed.commits + sum(isinstance(fetched, CommitId) for fetched in mended.fetched)
-    return FsckResult(commits, len(needed.ids), _hurt(needed, found), mended.fetched, mended.set_aside)
+    needed.read.update(needed.ids.keys() & mended.fetched)
+    return FsckResult(needed.commits, len(needed.ids), _hurt(needed, found), mended.fetched, mended.set_aside)
 
 
 def _verify(repository: Repository, needed: Needed, progress: Progress) -> Verification:

@@ -115,7 +115,7 @@ def test_every_pack_that_was_deleted_comes_back(fresh: Pair, fingerprint: Callab
     fresh.assert_whole(fingerprint)
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples * 2 // 5)
 @given(which=st.integers(0, 3), how=st.sampled_from(DAMAGE), place=st.floats(0, 1), bit=st.integers(0, 7))
 def test_any_damage_of_any_pack_is_repaired(
     pair: Pair,
