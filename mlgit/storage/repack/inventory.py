@@ -44,7 +44,8 @@ class Inventory:
         items: By the 32 bytes of the id.
         sizes: Bytes of each sound pack, by file name.
         holders: The packs of each object that stands in more than one.
-        unsound: Packs with an entry that cannot be used, and with objects that cannot be followed to a value.
+        unsound: Packs that cannot be opened, with an entry that cannot be used, or with objects that cannot be followed
+            to a value.
         depths: How many differences stand before the value of an object, where there are any.
     """
 
@@ -86,6 +87,7 @@ def take_stock(folder: PackFolder, avoided: Collection[str] = ()) -> Inventory:
     for name in sorted(folder.names(), key=lambda name: name in avoided):
         pack = folder.open(name)
         if pack is None:
+            inventory.unsound.add(name)
             continue
         try:
             items = [_item(pack, number) for number in range(pack.object_count)]
