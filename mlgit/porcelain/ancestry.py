@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,10 +72,10 @@ def ancestry(repository: Repository) -> Iterator[Ancestry]:
     asked.keep(after=WRITE_AFTER)
 
 
-def replace_graph(repository: Repository, shapes: Iterable[tuple[bytes, Shape]]) -> None:
+def replace_graph(repository: Repository, shapes: Mapping[bytes, Shape]) -> None:
     """Write the file anew with these commits alone; one that cannot be written is done without."""
     with suppress(FileSystemError):
-        commit_graph.write(graph_path(repository), commit_graph.build(dict(shapes)))
+        commit_graph.write(graph_path(repository), commit_graph.build(shapes))
 
 
 def check_graph(repository: Repository) -> Iterator[str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
 from mlgit.objects import Timestamp
-from mlgit.porcelain.reachable import Reachable, follow_names
+from mlgit.porcelain.ancestry import WRITE_AFTER, graph_path, replace_graph
+from mlgit.porcelain.marking import Marking
+from mlgit.porcelain.reachable import follow_names
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 from mlgit.storage.collect import Collector, OldPack
@@ -85,9 +87,9 @@ def gc(
     with FileLock(repository.folder / "gc.lock", timeout_s=wait_s):
         _check_logs(repository)
         expired = 0 if dry_run else _expire(repository, since_s)
-        run = _Run(
-            repository, Reachable(repository), repository.objects.collector(), since_s, grace_days * _DAY_S, wait_s
-        )
+        collector = repository.objects.collector()
+        marking = Marking(repository, collector.needed)
+        run = _Run(repository, marking, collector, since_s, grace_days * _DAY_S, wait_s)
         if not dry_run:
             run.collector.tidy()
         run.mark()
@@ -99,6 +101,7 @@ def gc(
             copies, copied_bytes = _rewrite(run.collector, sparse, progress)
             sparse = run.sweep(copies)
             freed = sum(pack.size_bytes - copied_bytes.get(pack, 0) for pack in (*dead, *sparse))
+            run.tidy()
         stored = repository.objects.stored_bytes()
     return GcResult(
         removed=tuple(pack.name for pack in dead),
@@ -117,7 +120,7 @@ class _Run:
     """One collection."""
 
     repository: Repository
-    found: Reachable
+    found: Marking
     collector: Collector
     since_s: int
     grace_s: float
@@ -133,7 +136,7 @@ class _Run:
                 f"nothing is collected, since the history is damaged: {error.message}",
                 hint="`mlgit fsck` lists what is hurt; get it again from a clone that has it",
             ) from error
-        self.collector.need(self.found.ids)
+        self.collector.close()
 
     def sweep(self, packs: Mapping[OldPack, Path | None]) -> list[OldPack]:
         """Remove packs of which there may be copies, while nobody writes, unless somebody needs them by now."""
@@ -142,6 +145,12 @@ class _Run:
         with self.collector.guard.excluding(timeout_s=self.wait_s):
             self.mark()
             return self.collector.remove(packs)
+
+    def tidy(self) -> None:
+        """Write anew what spares others to read: the commit-graph file, of a long history, and catalogues of packs."""
+        if len(self.found.shapes) > WRITE_AFTER or graph_path(self.repository).exists():
+            replace_graph(self.repository, self.found.shapes)
+        self.collector.tidy_catalogues()
 
 
 def _rewrite(

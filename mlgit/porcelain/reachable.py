@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from mlgit.errors import InvalidInputError, NotFoundError
 from mlgit.objects import (
@@ -18,6 +19,13 @@ from mlgit.porcelain.pending_run import load_run
 from mlgit.repository import Repository
 from mlgit.storage.reflog import ReflogEntry
 from mlgit.worktree.index import read_index
+
+
+class Follower(Protocol):
+    """Takes notice of what is reached."""
+
+    def follow(self, starts: Iterable[ObjectId], *, complete: bool = True) -> None:
+        """Add everything that ``starts`` lead to; see ``Reachable.follow``."""
 
 
 class Reachable:
@@ -77,7 +85,7 @@ def _content(manifest: Manifest) -> list[ObjectId]:
     return [*(entry.id for entry in manifest.tensors.values()), *files]
 
 
-def follow_names(repository: Repository, found: Reachable, *, since_s: int) -> None:
+def follow_names(repository: Repository, found: Follower, *, since_s: int) -> None:
     """Add everything that refs, HEAD, logs, the run that waits for its commit, and the index lead to.
 
     What only a log, the run or the index names may be missing: it is not lost by keeping the rest.

@@ -12,20 +12,52 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+import numpy as np
 
 from mlgit.errors import CorruptObjectError
 from mlgit.fileio import file_system_error, sync_directory
 from mlgit.objects import ObjectId
 from mlgit.objects.ids import ID_TYPES
+from mlgit.storage.catalogue import FOLDER as CATALOGUES
 from mlgit.storage.encoder import Encoded
 from mlgit.storage.guard import Guard
+from mlgit.storage.marks import ID_BYTES, Marks
 from mlgit.storage.pack import Pack
 from mlgit.storage.pack_folder import PackFolder
-from mlgit.storage.pack_format import CHUNK, OBJECT, ObjectEntry, checksum
+from mlgit.storage.pack_format import KIND_NUMBERS, ObjectEntry, checksum
+from mlgit.storage.pack_table import Mask, PackTable
 from mlgit.storage.pack_writer import PackWriter, remove_stale
 
+_FEW = 10_000
+"""So many needed objects are looked up one by one rather than going through all packs."""
+_KEPT_BYTES = 1 << 16
 REWRITE_BELOW = 0.75
 """A pack is written anew when what is needed takes less than this share of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Some of the objects of a pack, one bit for each.
+
+    Attributes:
+        bits: By number, the first one highest.
+        of: How many objects the pack has.
+        count: How many of them are chosen.
+    """
+
+    bits: bytes
+    of: int
+    count: int
+
+    @classmethod
+    def from_mask(cls, mask: Mask) -> Self:
+        """Return the objects for which the mask is true."""
+        return cls(np.packbits(mask).tobytes(), len(mask), int(mask.sum()))
+
+    def __len__(self) -> int:
+        return self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +68,14 @@ class OldPack:
         name: File name.
         identity: Device, inode and time of the last change, so that another pack of the same name is left alone.
         size_bytes: Its size.
-        needed: The ids, 32 bytes each, of the objects in it that were needed when it was judged.
+        needed: The objects in it that were needed when it was judged; or their ids, 32 bytes each.
         kept_bytes: What a pack of these alone takes, about.
     """
 
     name: str
     identity: tuple[int, int, int]
     size_bytes: int
-    needed: frozenset[bytes]
+    needed: Chosen | frozenset[bytes]
     kept_bytes: int
 
 
@@ -82,8 +114,9 @@ class Collector:
 
     def __init__(self, folder: PackFolder) -> None:
         self._folder = folder
-        self._needed: set[bytes] = set()
-        self._bases: dict[str, list[bytes]] = {}
+        self._bases: dict[str, bytes] = {}
+        self.needed = Marks()
+        """The ids of what is needed; ``close`` adds what decodes it."""
         self.guard: Guard = folder.guard
         """Keeps writers away while packs are removed."""
 
@@ -96,6 +129,11 @@ class Collector:
         """
         with self.guard.holding():
             remove_stale(self._folder.root)
+            remove_stale(self._folder.root / CATALOGUES)
+
+    def tidy_catalogues(self) -> None:
+        """Drop packs that are gone from the catalogues."""
+        self._folder.prune_catalogue()
 
     def need(self, ids: Iterable[ObjectId]) -> None:
         """Take notice that objects are needed, and with them everything that decodes them.
@@ -104,27 +142,57 @@ class Collector:
             CorruptObjectError: An entry is damaged.
             FileSystemError: The operating system refused.
         """
+        self.needed.add(b"".join(object_id.digest for object_id in ids))
+        self.close()
+
+    def close(self) -> None:
+        """Take notice that everything is needed that decodes what is; a few new ones are looked up one by one.
+
+        Raises:
+            CorruptObjectError: An entry is damaged.
+            FileSystemError: The operating system refused.
+        """
         self._folder.refresh()
-        pending = [object_id.digest for object_id in ids]
-        while pending:
-            digest = pending.pop()
-            if digest in self._needed:
-                continue
-            self._needed.add(digest)
-            for located in self._folder.copies(digest):
+        new = self.needed.take_new()
+        while new is None or new:
+            if new is None or len(new) > _FEW * ID_BYTES:
+                self._close_packs()
+            else:
+                self._close_objects(new)
+            new = self.needed.take_new()
+
+    def _close_packs(self) -> None:
+        for name in self._folder.names():
+            if self._bases_of(name) and (pack := self._folder.open_whole(name)) is not None:
+                table = PackTable(pack)
+                table.check()
+                self.needed.add(table.bases(self.needed.mask(table.keys)))
+
+    def _close_objects(self, ids: bytes) -> None:
+        for at in range(0, len(ids), ID_BYTES):
+            for located in self._folder.copies(ids[at : at + ID_BYTES]):
                 if isinstance(located.source, Pack) and located.source.has_bases:
                     chunks = (located.chunk(place) for place in range(located.entry.chunk_count))
-                    pending += {chunk.base for chunk in chunks if chunk.base is not None}
+                    self.needed.add(b"".join({chunk.base for chunk in chunks if chunk.base is not None}))
 
     def young(self, grace_s: float) -> list[ObjectId]:
-        """Return the ids of all objects in packs that were written less than ``grace_s`` seconds ago."""
-        names = [name for name in self._folder.names() if not _is_old(self._folder.root / name, grace_s)]
-        packs = [pack for name in names if (pack := self._folder.open(name)) is not None]
-        return [
-            ID_TYPES[pack.kind(number)].from_digest(pack.digest(number))
-            for pack in packs
-            for number in range(pack.object_count)
-        ]
+        """Take notice that everything in packs written less than ``grace_s`` seconds ago is needed.
+
+        Returns:
+            The ids of those of these objects that can lead to others.
+        """
+        found: list[ObjectId] = []
+        for name in self._folder.names():
+            if not _is_old(self._folder.root / name, grace_s) and (pack := self._folder.open_whole(name)) is not None:
+                table = PackTable(pack)
+                plain = table.of_kinds(KIND_NUMBERS["tensor"], KIND_NUMBERS["blob"])
+                for ids in table.ids(plain):
+                    self.needed.add(ids)
+                found += (
+                    ID_TYPES[pack.kind(number)].from_digest(pack.digest(number))
+                    for number in np.flatnonzero(~plain).tolist()
+                )
+        return found
 
     def plan(self, *, grace_s: float) -> CollectionPlan:
         """Judge every pack by what ``need`` was told; nothing is changed.
@@ -142,8 +210,8 @@ class Collector:
         for name in names:
             if not _is_old(self._folder.root / name, grace_s):
                 young += 1
-            elif (pack := self._folder.open(name)) is not None:
-                judged = _judge(pack, self._needed)
+            elif (pack := self._folder.open_whole(name)) is not None:
+                judged = _judge(pack, self.needed)
                 if judged is not None and judged.kept_bytes < REWRITE_BELOW * judged.size_bytes:
                     candidates[name] = judged
         chosen = self._removable(candidates)
@@ -165,13 +233,15 @@ class Collector:
         Raises:
             FileSystemError: The operating system refused.
         """
-        pack = self._folder.open(old.name)
+        pack = self._folder.open_whole(old.name)
         if pack is None:
             return None
         with self.guard.holding():
             writer = PackWriter(self._folder.root)
             try:
-                entries = [_copy(pack, pack.entry(number), writer) for number in _numbers(pack, old.needed)]
+                entries = [_copy(pack, pack.entry(number), writer) for number in _numbers(pack, old)]
+                if not entries:
+                    return None
                 commits = [entry for entry in entries if entry.kind == "commit"]
                 path = writer.publish(entries, main=(commits or entries)[-1].digest)
             except CorruptObjectError:
@@ -214,27 +284,33 @@ class Collector:
         finds an object there does not store it again.
         """
         chosen = set(candidates)
-        bases: set[bytes] = set()
+        bases = Marks()
         staying = [name for name in self._folder.names() if name not in chosen]
         while staying:
             for name in staying:
-                bases.update(self._bases_of(name))
+                bases.add(self._bases_of(name))
             staying = [name for name in chosen if not self._is_spare(candidates[name], bases)]
             chosen.difference_update(staying)
         return {name for name in chosen if self._is_spare(candidates[name], bases)}
 
-    def _bases_of(self, name: str) -> list[bytes]:
-        if name not in self._bases:
-            pack = self._folder.open(name)
-            self._bases[name] = [] if pack is None else pack.base_digests()
-        return self._bases[name]
+    def _bases_of(self, name: str) -> bytes | memoryview:
+        """Return the ids of the bases of a pack, 32 bytes each; those of most packs are none, and that is kept."""
+        if name in self._bases:
+            return self._bases[name]
+        pack = self._folder.open_whole(name)
+        if pack is None:
+            return b""
+        if len(pack.base_table) < _KEPT_BYTES:
+            self._bases[name] = bytes(pack.base_table)
+        return pack.base_table
 
-    def _is_spare(self, old: OldPack, bases: set[bytes]) -> bool:
-        pack = self._folder.open(old.name)
+    def _is_spare(self, old: OldPack, bases: Marks) -> bool:
+        pack = self._folder.open_whole(old.name)
         if pack is None:
             return False
-        here = map(pack.digest, range(pack.object_count))
-        return all(digest in old.needed or not (digest in self._needed or digest in bases) for digest in here)
+        table = PackTable(pack)
+        keys = table.keys
+        return bool((_mask(pack, old) | ~(self.needed.mask(keys) | bases.mask(keys))).all())
 
 
 def _unlink(path: Path) -> None:
@@ -244,22 +320,34 @@ def _unlink(path: Path) -> None:
         raise file_system_error(error, "remove", path) from error
 
 
-def _judge(pack: Pack, needed: set[bytes]) -> OldPack | None:
+def _judge(pack: Pack, needed: Marks) -> OldPack | None:
     """Return what is needed of a pack; None when the pack is gone."""
     file = identity(pack.path)
     if file is None:
         return None
-    everything = range(pack.object_count)
-    here = frozenset(digest for digest in map(pack.digest, everything) if digest in needed)
-    spare = [pack.entry(number) for number in everything if pack.digest(number) not in here]
-    spare_bytes = sum(OBJECT.size + sum(CHUNK.size + chunk.stored for chunk in pack.chunks(entry)) for entry in spare)
-    return OldPack(pack.path.name, file, pack.size_bytes, here, pack.size_bytes - spare_bytes if here else 0)
+    table = PackTable(pack)
+    table.check()
+    here = needed.mask(table.keys)
+    kept = pack.size_bytes - table.stored_bytes(~here) if here.any() else 0
+    return OldPack(pack.path.name, file, pack.size_bytes, Chosen.from_mask(here), kept)
 
 
-def _numbers(pack: Pack, needed: frozenset[bytes]) -> list[int]:
+def _mask(pack: Pack, old: OldPack) -> Mask:
+    """Return which objects of a pack were needed when it was judged; none when it is another pack by now."""
+    if isinstance(old.needed, Chosen):
+        if old.needed.of != pack.object_count:
+            return np.zeros(pack.object_count, np.bool_)
+        return np.unpackbits(np.frombuffer(old.needed.bits, np.uint8), count=pack.object_count).astype(np.bool_)
+    chosen = (pack.digest(number) in old.needed for number in range(pack.object_count))
+    return np.fromiter(chosen, np.bool_, pack.object_count)
+
+
+def _numbers(pack: Pack, old: OldPack) -> list[int]:
     """Return the numbers of the needed objects, in the order of their chunks."""
-    numbers = [number for number in range(pack.object_count) if pack.digest(number) in needed]
-    return sorted(numbers, key=lambda number: pack.entry(number).first_chunk)
+    mask = _mask(pack, old)
+    if isinstance(old.needed, Chosen):
+        return PackTable(pack).by_place(mask)
+    return sorted(np.flatnonzero(mask).tolist(), key=lambda number: pack.entry(number).first_chunk)
 
 
 def _copy(pack: Pack, entry: ObjectEntry, writer: PackWriter) -> ObjectEntry:

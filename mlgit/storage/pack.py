@@ -83,6 +83,16 @@ class Pack:
         """The entries of all objects, 64 bytes each, in order of their ids."""
         return memoryview(self._index)[COUNTS.size : self._chunks_at]
 
+    @property
+    def chunk_table(self) -> memoryview:
+        """The entries of all chunks, 32 bytes each, in order of their places."""
+        return memoryview(self._index)[self._chunks_at : self._bases_at]
+
+    @property
+    def base_table(self) -> memoryview:
+        """The ids of all bases, 32 bytes each, sorted."""
+        return memoryview(self._index)[self._bases_at : self._metadata_at]
+
     def damaged(self, offset: int, reason: str, subject: str | None = None) -> CorruptObjectError:
         """Return the error for something wrong at a place of this pack.
 
