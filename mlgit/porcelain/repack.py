@@ -81,6 +81,8 @@ def repack(
     with FileLock(repository.folder / "gc.lock", timeout_s=wait_s):
         before, packs = repository.objects.stored_bytes(), len(repository.objects.pack_paths())
         run = _Run(repository, Repacker(repository.objects.root, progress), depth)
+        if not dry_run:
+            run.repacker.tidy()
         plan, new = run.write(dry_run=dry_run)
         removed = [] if new is None else run.repacker.replace(plan, new, wait_s=wait_s)
         gone = {old.name for old in removed}

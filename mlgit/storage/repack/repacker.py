@@ -13,7 +13,6 @@ from mlgit.progress import NoProgress, Progress
 from mlgit.storage.collect import Collector, OldPack
 from mlgit.storage.pack_check import check_pack
 from mlgit.storage.pack_folder import PackFolder
-from mlgit.storage.pack_writer import remove_stale
 from mlgit.storage.repack.families import Family, Group
 from mlgit.storage.repack.output import Copier, NewPack
 from mlgit.storage.repack.plan import Plan, make_plan
@@ -69,6 +68,15 @@ class Repacker:
             depth=depth, order=order, avoided=avoided, progress=self._progress,
         )  # fmt: skip
 
+    def tidy(self) -> None:
+        """Remove what killed processes left.
+
+        Raises:
+            ConflictError: Another collector is at work.
+            FileSystemError: The operating system refused.
+        """
+        Collector(self._folder).tidy()
+
     def write(self, plan: Plan) -> NewPacks | None:
         """Write new packs as planned; the old ones stay for now.
 
@@ -81,7 +89,6 @@ class Repacker:
             FileSystemError: The operating system refused; nothing was written.
         """
         with self._folder.guard.holding():
-            remove_stale(self._folder.root)
             work = _Work(self._folder, self._workers, plan)
             try:
                 with self._progress.task("writing packs", plan.objects) as bar:
