@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from mlgit.errors import CorruptObjectError, FileSystemError
 from mlgit.storage.codecs import NUMBERS
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
-from mlgit.storage.pack_format import HEADER, ChunkEntry, ObjectEntry, checksum
+from mlgit.storage.pack_folder import HINT_DIGITS
+from mlgit.storage.pack_format import FOOTER, HEADER, ChunkEntry, ObjectEntry, checksum
 from mlgit.storage.payload import start_of_id
 from mlgit.storage.scratch import scratch
 
@@ -53,6 +55,7 @@ def survey(path: Path) -> Survey | None:
         entries = sorted(_entries(pack, problems), key=lambda entry: (entry.first_chunk, entry.chunk_count))
         if not problems:
             problems += _check_chunks(pack, entries)
+        problems += _check_name(pack)
     except FileNotFoundError:
         return None
     except (CorruptObjectError, FileSystemError) as error:
@@ -130,6 +133,16 @@ def identity_of(path: Path) -> Identity | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _check_name(pack: Pack) -> list[str]:
+    """Compare the name of a pack with its index: in another's place it would be written over when that is stored."""
+    with pack.path.open("rb") as stream:
+        stream.seek(-FOOTER.size, os.SEEK_END)
+        digest = FOOTER.unpack(stream.read(FOOTER.size))[2]
+    if pack.path.stem.endswith(digest.hex()[:HINT_DIGITS]):
+        return []
+    return [pack.damaged(0, "it has the name of another pack").message]
 
 
 def _entries(pack: Pack, problems: list[str]) -> Iterator[ObjectEntry]:

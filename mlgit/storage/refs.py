@@ -100,7 +100,7 @@ class RefStore:
     def _content(self, name: str) -> str | None:
         path = self.root / name
         try:
-            return path.read_bytes().decode("ascii", "replace")
+            return path.read_bytes().decode("utf-8", "surrogateescape")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

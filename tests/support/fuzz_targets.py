@@ -67,12 +67,12 @@ def pack(data: bytes) -> None:
     content = signed_pack(data[1:]) if data[:1] == SIGNED else data[1:]
     path.write_bytes(content)
     database = ObjectDatabase(root)
-    complaints = list(database.check_packs())
+    complaints = [problem for problem in database.check_packs() if "the name of another pack" not in problem]
     with suppress(MlgitError):
         ids = list(database.ids())[:20]
         for found in ids:
             _read_object(database, found, sound=not complaints)
-    if not [one for one in complaints if "name" not in one]:
+    if not complaints:
         demand(rebuilt(path) == content, "a pack that is sound is not what its entries say")
 
 

@@ -36,6 +36,26 @@ def test_a_new_store_is_on_a_branch_that_does_not_exist(refs: RefStore) -> None:
     assert refs.reflog(MAIN) == refs.reflog("HEAD") == []
 
 
+@pytest.mark.parametrize("name", ["é", "ветка/一", "a\U0001f600"])
+def test_a_branch_may_have_a_name_in_any_script(refs: RefStore, signed: Signed, name: str) -> None:
+    branch = f"refs/heads/{name}"
+    refs.update(branch, A, expected=None, reason="one", **signed)
+    refs.set_head(branch, reason="switch", **signed)
+    refs.update(branch, B, expected=A, reason="two", **signed)
+    again = RefStore(refs.root)
+    assert again.head() == Head(branch, B)
+    assert list(again.names()) == [branch]
+    assert [entry.reason for entry in again.reflog("HEAD")] == ["two", "switch"]
+    assert list(again.problems("HEAD")) == list(again.problems(branch)) == []
+
+
+@pytest.mark.parametrize("content", [b"ref: refs/heads/ma\xb8n\n", b"commit \xff\n", b"ref: refs/heads/main"])
+def test_a_head_that_is_not_utf_8_or_not_whole_is_damaged(refs: RefStore, content: bytes) -> None:
+    (refs.root / "HEAD").write_bytes(content)
+    with pytest.raises(CorruptObjectError, match="'HEAD' holds"):
+        refs.head()
+
+
 @pytest.mark.parametrize("value", [A, TagId("1" * 64), CertificateId("2" * 64)])
 def test_a_value_comes_back_with_its_type(refs: RefStore, signed: Signed, value: ObjectId) -> None:
     refs.update("refs/tags/v1", value, expected=None, reason="tag", **signed)
