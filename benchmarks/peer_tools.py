@@ -123,7 +123,8 @@ PEERS = (
         checkout=lambda number: [[*CORAL, "checkout", str(number)]],
         packages=["coral-ml", "safetensors"],
         probes=[["coral-ml", "add", MODEL], [*CORAL, "scalars", "0"]],
-        note="stage_weights and commit, get_all_weights of its Python interface; see `run_coral`",
+        note="stage_weights, commit and get_all_weights of its Python interface; it holds numpy arrays, "
+        "so that safetensors cannot read BF16 for it",
     ),
 )
 

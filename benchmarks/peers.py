@@ -336,6 +336,8 @@ def remarks(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"  left out: {entry.reason}"
         else:
             yield f"  every value changed by one unit in its last place: {entry.smallest}"
+        if entry.peer.note:
+            yield f"  with: {entry.peer.note}"
         yield from (f"  tried: {probe}" for probe in entry.probes)
         yield from (f"  failed: {failure}" for failure in dict.fromkeys(entry.failures))
 
