@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from mlgit.errors import FileSystemError
+from mlgit.errors import FileSystemError, InvalidInputError
 
 _HINTS = {
     errno.ENOSPC: "free some space and run the command again",
@@ -75,6 +75,27 @@ def write_at(descriptor: int, start: int, offset: int, data: memoryview) -> None
     while data:
         count = os.pwrite(descriptor, data, place)
         data, place = data[count:], place + count
+
+
+def read_at(descriptor: int, start: int, offset: int, target: memoryview) -> None:
+    """Fill a buffer with the bytes at a place of an open file.
+
+    Args:
+        descriptor: The file.
+        start: Where something begins in the file.
+        offset: Where the bytes stand, counted from there.
+        target: Writable; filled whole.
+
+    Raises:
+        InvalidInputError: The file ends before that: it was cut while it was read (kind ``file-changed``).
+        OSError: The operating system refused.
+    """
+    place = start + offset
+    while target:
+        count = os.preadv(descriptor, [target], place)
+        if not count:
+            raise InvalidInputError(f"a file ends at byte {place}, in the middle of a tensor", kind="file-changed")
+        target, place = target[count:], place + count
 
 
 @contextmanager

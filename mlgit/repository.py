@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the history is read without manifests
 
 FOLDER = ".mlgit"
 FORMAT = b"mlgit repository 1\n"
+_KEPT_MANIFESTS = 2
 DEFAULT_BRANCH = "main"
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
@@ -142,6 +143,7 @@ class Repository:
         self.root = Path(os.path.realpath(root))
         self.folder = self.root / FOLDER
         self.user_settings = user_settings
+        self._manifests: dict[ManifestId, Manifest] = {}
         try:
             found = read_file(self.folder / "format")
         except (FileNotFoundError, NotADirectoryError):
@@ -255,8 +257,13 @@ class Repository:
         return self.manifest(self.commit_of(commit_id).manifest)
 
     def manifest(self, manifest_id: ManifestId) -> Manifest:
-        """Return a manifest by its id."""
-        return self.objects.read_record(manifest_id)
+        """Return a manifest by its id; the last ones are kept, since one command asks for the same one often."""
+        known = self._manifests.get(manifest_id)
+        if known is None:
+            known = self.objects.read_record(manifest_id)
+            kept = list(self._manifests.items())[1 - _KEPT_MANIFESTS :]
+            self._manifests = dict(kept) | {manifest_id: known}
+        return known
 
     @property
     def head(self) -> CommitId | None:

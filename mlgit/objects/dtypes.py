@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 
 from mlgit.errors import InvalidInputError, did_you_mean
@@ -54,6 +55,11 @@ def tensor_size_bytes(dtype: str, shape: Sequence[int]) -> int:
         InvalidInputError: Unknown dtype, negative extent, more than 2^53 - 1 bytes, or packed elements that do not
             fill whole bytes.
     """
+    return _size_bytes(dtype, tuple(shape))
+
+
+@lru_cache(4096)
+def _size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     if dtype not in BITS:
         raise InvalidInputError(f"no dtype is named '{dtype}'", kind="unknown-dtype", hint=did_you_mean(dtype, BITS))
     if any(extent < 0 for extent in shape):

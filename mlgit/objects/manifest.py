@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Self, cast
 
 from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.objects import tensor_table
 from mlgit.objects.dtypes import tensor_size_bytes
-from mlgit.objects.encoding import Fields, JsonValue
+from mlgit.objects.encoding import Fields, JsonValue, canonical_json
 from mlgit.objects.ids import BlobId, ManifestId, TensorId
-from mlgit.objects.record import Record
+from mlgit.objects.record import VERSION, Record, checked_fields
 
 MAX_NAME = 4096
 
@@ -147,13 +148,24 @@ class Manifest(Record):
 
     def to_json(self) -> Mapping[str, JsonValue]:
         """Return the content as JSON."""
+        tensors: dict[str, JsonValue] = {
+            name: {"id": entry.id, "dtype": entry.dtype, "shape": list(entry.shape)}
+            for name, entry in self.tensors.items()
+        }
+        return self._json(tensors)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes; tensors with plain names are written here, as there may be very many."""
+        if not all(map(tensor_table.is_plain, self.tensors)):
+            return super(Manifest, self).encode()
+        rest = canonical_json({"type": self.kind, "version": VERSION, **self._json({})})
+        return tensor_table.insert(rest, self.tensors.items())
+
+    def _json(self, tensors: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
         return {
             "factory": self.factory,
             "head": self.head,
-            "tensors": {
-                name: {"id": entry.id, "dtype": entry.dtype, "shape": list(entry.shape)}
-                for name, entry in self.tensors.items()
-            },
+            "tensors": tensors,
             "files": [
                 {"path": file.path, "header": file.header}
                 if isinstance(file, TensorFile)
@@ -163,12 +175,28 @@ class Manifest(Record):
         }
 
     @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Read a manifest back; raises as ``Record.decode``."""
+        taken = tensor_table.take(data)
+        if taken is None:
+            return super(Manifest, cls).decode(data)
+        rest, tensors = taken
+        return cls._from(
+            checked_fields(rest, cls.kind),
+            ((name, TensorEntry(TensorId(text), dtype, shape)) for name, (text, dtype, shape) in tensors.items()),
+        )
+
+    @classmethod
     def from_fields(cls, fields: Fields) -> Self:
         """Return the manifest that ``to_json`` described."""
         tensors = fields.fields("tensors")
+        return cls._from(fields, ((name, _entry(tensors.fields(name))) for name in tensors.values))
+
+    @classmethod
+    def _from(cls, fields: Fields, tensors: Iterable[tuple[str, TensorEntry]]) -> Self:
         try:
             return cls(
-                tensors={name: _entry(tensors.fields(name)) for name in tensors.values},
+                tensors=dict(tensors),
                 files=tuple(_file(item) for item in fields.items("files")),
                 factory=fields.optional_text("factory"),
                 head=fields.optional_text("head"),

@@ -52,16 +52,25 @@ class Record(ABC):
         Raises:
             CorruptObjectError: Not such a record, or one of a newer version.
         """
-        fields = parse_json(data, f"a {cls.kind}")
-        if fields.text("type") != cls.kind:
-            raise CorruptObjectError(f"expected a {cls.kind}, found a '{fields.text('type')}'")
-        if fields.integer("version") != VERSION:
-            raise CorruptObjectError(
-                f"a {cls.kind} has version {fields.integer('version')}, this mlgit reads version {VERSION}",
-                kind="newer-version",
-                hint="update mlgit",
-            )
-        return cls.from_fields(fields)
+        return cls.from_fields(checked_fields(data, cls.kind))
+
+
+def checked_fields(data: bytes, kind: str) -> Fields:
+    """Return the fields of a record of this kind and of the version this mlgit reads.
+
+    Raises:
+        CorruptObjectError: Not such a record, or one of a newer version.
+    """
+    fields = parse_json(data, f"a {kind}")
+    if fields.text("type") != kind:
+        raise CorruptObjectError(f"expected a {kind}, found a '{fields.text('type')}'")
+    if fields.integer("version") != VERSION:
+        raise CorruptObjectError(
+            f"a {kind} has version {fields.integer('version')}, this mlgit reads version {VERSION}",
+            kind="newer-version",
+            hint="update mlgit",
+        )
+    return fields
 
 
 RECORDS: Mapping[str, str] = {

@@ -145,8 +145,8 @@ class ObjectDatabase:
             target: Writable, contiguous, of exactly ``size(object_id)`` bytes.
 
         Raises:
-            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; ``target`` then holds rubbish.
-            ValueError: The buffer has another size.
+            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; ``target`` then holds rubbish. The object
+                has another size.
         """
         located = self._find(object_id)
         _check_size(located, target.nbytes)
@@ -159,8 +159,7 @@ class ObjectDatabase:
             targets: Ids, each with a writable, contiguous buffer of exactly its size; taken as they are needed.
 
         Raises:
-            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; some buffers then hold rubbish.
-            ValueError: A buffer has another size.
+            NotFoundError, CorruptObjectError, FileSystemError: As ``read_into``; some buffers then hold rubbish.
         """
 
         def requests() -> Iterator[tuple[Located, InMemory]]:
@@ -179,9 +178,8 @@ class ObjectDatabase:
             places: Ids, each with the offset where its bytes begin and their number; taken as they are needed.
 
         Raises:
-            NotFoundError, CorruptObjectError, FileSystemError: As ``read``; the file then holds rubbish.
+            NotFoundError, CorruptObjectError, FileSystemError: As ``read_into``; the file then holds rubbish.
             OSError: The file cannot be written.
-            ValueError: An object has another size.
         """
         buffers = Buffers()
 
@@ -292,4 +290,7 @@ def _flat(target: memoryview) -> memoryview:
 
 def _check_size(located: Located, size: int) -> None:
     if size != located.entry.size:
-        raise ValueError(f"{located.subject} has {located.entry.size} bytes, there is room for {size}")
+        raise CorruptObjectError(
+            f"{located.subject} has {located.entry.size} bytes, but {size} are expected",
+            hint="the commit that says so was not made by mlgit: do not use it",
+        )

@@ -18,6 +18,7 @@ VERSION = 1
 
 CHUNK_BYTES = 1 << 20
 """The chunk size this writer uses: small enough that all steps of a codec stay in a core's cache."""
+DEFAULT_EXPONENT = CHUNK_BYTES.bit_length() - 1
 MIN_EXPONENT, MAX_EXPONENT = 16, 22
 """Chunk sizes a reader accepts, as powers of two: 64 KiB to 4 MiB."""
 MAX_DEPTH = 8

@@ -35,13 +35,12 @@ from mlgit.storage import pack_format as layout
 from mlgit.storage.chunking import Buffers, as_bytes, cut
 from mlgit.storage.codecs.selection import Content
 from mlgit.storage.encoder import ChunkEncoder, Encoded
+from mlgit.storage.incoming import Done, Prepared, Preparer, TensorSource, batches, parts_of
 from mlgit.storage.located import Located
 from mlgit.storage.pack_folder import PackFolder
 from mlgit.storage.pack_format import ObjectEntry
 from mlgit.storage.pack_writer import PackWriter, remove_stale
 from mlgit.storage.workers import InOrder, Workers
-
-DEFAULT_EXPONENT = layout.CHUNK_BYTES.bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class _Incoming:
 
     @property
     def exponent(self) -> int:
-        return DEFAULT_EXPONENT if self.base is None else self.base.entry.chunk_exponent
+        return layout.DEFAULT_EXPONENT if self.base is None else self.base.entry.chunk_exponent
 
 
 class Transaction:
@@ -85,6 +84,7 @@ class Transaction:
         self._folder = folder
         self._again = {object_id.digest for object_id in again}
         self._objects: dict[bytes, ObjectEntry] = {}
+        self._workers = workers
         self._tasks: InOrder[Encoded] = InOrder(workers)
         self._encoder = ChunkEncoder(self._copies, depth)
         self._buffers = Buffers()
@@ -151,6 +151,66 @@ class Transaction:
         )
         return TensorId.from_digest(self._put(incoming, parts, expected))
 
+    def put_tensors(self, sources: Iterable[TensorSource]) -> list[TensorId]:
+        """Add many tensors, unless they are known; small ones are hashed and encoded in batches, in threads.
+
+        A large one with a base is hashed first, so that a known one is not encoded at all; then it is read, and hashed,
+        once more. So every tensor is stored as it was when its id was computed.
+
+        Args:
+            sources: The tensors, in the order in which they go into the pack.
+
+        Returns:
+            Their ids, in the same order.
+
+        Raises:
+            InvalidInputError: No such dtype or shape.
+            FileSystemError: The operating system refused.
+            Exception: What a source raised. After any error the transaction cannot be used any more.
+        """
+        self._refuse_if_broken()
+        ids: list[TensorId] = []
+        preparer = Preparer(self._encoder, self._has, self._folder.copies, self._buffers)
+        ahead: InOrder[Prepared] = InOrder(self._workers)
+        try:
+            for batch in batches(sources):
+                for prepared in ahead.submit(partial(preparer.prepare, batch)):
+                    ids += self._finish(prepared)
+            for prepared in ahead.drain():
+                ids += self._finish(prepared)
+        except BaseException as error:
+            self._broken = error
+            raise
+        finally:
+            ahead.cancel()
+        return ids
+
+    def _finish(self, prepared: Prepared) -> Iterator[TensorId]:
+        """Take a batch into the pack, in order."""
+        for done in prepared.done:
+            if done.digest is not None and (done.is_known or done.digest in self._objects):
+                yield TensorId.from_digest(done.digest)
+            elif done.digest is None or done.encoded is None:
+                yield self._put_source(done)
+            else:
+                self._append_only_chunk(done.source, done.digest, done.encoded, done.exponent)
+                yield TensorId.from_digest(done.digest)
+        if prepared.memory is not None:
+            self._buffers.give_back(prepared.memory)
+
+    def _append_only_chunk(self, source: TensorSource, digest: bytes, encoded: Encoded, exponent: int) -> None:
+        self._write(self._tasks.drain())
+        self._append_chunk(encoded)
+        metadata = tensor_preamble(source.dtype, source.shape).split(b"\n")[1]
+        self._objects[digest] = ObjectEntry(digest, "tensor", encoded.raw, self._submitted, 1, exponent, metadata)
+        self._submitted += 1
+
+    def _put_source(self, done: Done) -> TensorId:
+        """Add an unknown tensor, reading it once more: chunks are encoded in threads and hashed here."""
+        source = done.source
+        expected = None if done.digest is None else TensorId.from_digest(done.digest)
+        return self.put_tensor(source.dtype, source.shape, parts_of(source), base=source.base, expected=expected)
+
     def put_blob(self, parts: Iterable[Buffer], *, expected: BlobId | None = None) -> BlobId:
         """Add a blob, unless it is known; arguments and errors as for ``put_tensor``."""
         return BlobId.from_digest(self._put(_Incoming("blob", preamble("blob"), Content()), parts, expected))
@@ -175,7 +235,7 @@ class Transaction:
         data = record.encode()
         if len(data) > layout.MAX_RECORD_BYTES:
             raise InvalidInputError(f"a {record.kind} of {len(data)} bytes is too large", kind="too-large")
-        incoming = _Incoming(record.kind, preamble(record.kind), Content(is_record=True))
+        incoming = _Incoming(record.kind, preamble(record.kind), Content())
         return ID_TYPES[record.kind].from_digest(self._put(incoming, [data], None))
 
     def _has(self, digest: bytes) -> bool:
@@ -236,11 +296,14 @@ class Transaction:
 
     def _append(self, results: Iterator[Encoded]) -> None:
         for encoded in results:
-            if self._writer is None:
-                remove_stale(self._folder.root)
-                self._writer = PackWriter(self._folder.root)
-            self._writer.append(encoded)
+            self._append_chunk(encoded)
             self._buffers.give_back(encoded.stored)
+
+    def _append_chunk(self, encoded: Encoded) -> None:
+        if self._writer is None:
+            remove_stale(self._folder.root)
+            self._writer = PackWriter(self._folder.root)
+        self._writer.append(encoded)
 
     def _take_back(self, first: int) -> None:
         """Drop all chunks from number ``first`` on."""

@@ -23,11 +23,17 @@ class Cursor:
 
     Args:
         text: The document. Strings with lone surrogates and integers of more than 19 digits are refused.
+        position: Where to begin.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, position: int = 0) -> None:
         self._text = text
-        self._position = 0
+        self._position = position
+
+    @property
+    def position(self) -> int:
+        """Number of the character that is read next."""
+        return self._position
 
     def members(self, limit: int) -> Iterator[str]:
         """Read an object: yield each key; the caller reads the value before it asks for the next key.

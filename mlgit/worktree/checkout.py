@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlgit.errors import ConflictError
-from mlgit.fileio import file_system_error, sync_directory
+from mlgit.fileio import file_system_error, sync_directory, write_at
 from mlgit.interrupts import held_back
 from mlgit.objects import BlobFile, Manifest, TensorFile
 from mlgit.progress import NoProgress, Progress
@@ -36,26 +36,24 @@ def write_file_of(repository: Repository, manifest: Manifest, file: TensorFile |
         FileSystemError: The operating system refused.
     """
     try:
-        with destination.open("xb") as stream:
-            for part in _parts(repository, manifest, file):
-                stream.write(part)
-            stream.flush()
+        with destination.open("xb", buffering=0) as stream:
+            if isinstance(file, BlobFile):
+                repository.objects.write_all(stream.fileno(), [(file.id, 0, file.size_bytes)])
+            else:
+                _write_tensors(repository, manifest, file, stream.fileno())
             os.fsync(stream.fileno())
     except OSError as error:
         raise file_system_error(error, "write", destination) from error
 
 
-def _parts(
-    repository: Repository, manifest: Manifest, file: TensorFile | BlobFile
-) -> Iterator[bytes | bytearray | memoryview]:
-    if isinstance(file, BlobFile):
-        yield from repository.objects.stream(file.id)
-        return
+def _write_tensors(repository: Repository, manifest: Manifest, file: TensorFile, descriptor: int) -> None:
     header = stored_header(repository, manifest, file)
-    yield len(header.raw).to_bytes(8, "little")
-    yield header.raw
-    for entry in header.entries:
-        yield from repository.objects.stream(manifest.tensors[entry.name].id)
+    write_at(descriptor, 0, 0, memoryview(header.prefix))
+    start = header.data_offset
+    repository.objects.write_all(
+        descriptor,
+        ((manifest.tensors[entry.name].id, start + entry.start, entry.end - entry.start) for entry in header.entries),
+    )
 
 
 def checkout(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from mlgit.errors import ConflictError, CorruptObjectError, InvalidInputError
-from mlgit.fileio import file_system_error
-from mlgit.objects import BlobFile, BlobId, Manifest, TensorEntry, TensorFile, TensorId, blob_id, tensor_id
+from mlgit.fileio import file_system_error, read_at
+from mlgit.objects import BlobFile, BlobId, Manifest, TensorEntry, TensorFile, TensorId, blob_id
 from mlgit.objects.ids import Buffer
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
-from mlgit.weights.header import Header, parse_header, read_header
+from mlgit.storage.incoming import Fill, TensorSource, hashed
+from mlgit.weights.header import Header, HeaderEntry, parse_header, read_header
 from mlgit.worktree.index import Index, read_index
 from mlgit.worktree.model_file import MODEL_FILE, read_model_file
 from mlgit.worktree.scan import TENSOR_SUFFIX, Skipped, Stat, scan
@@ -24,10 +26,8 @@ from mlgit.worktree.scan import TENSOR_SUFFIX, Skipped, Stat, scan
 class Sink(Protocol):
     """Where contents go; a storage transaction is one."""
 
-    def put_tensor(
-        self, dtype: str, shape: Sequence[int], parts: Iterable[Buffer], *, base: TensorId | None = None
-    ) -> TensorId:
-        """Take a tensor and return its id."""
+    def put_tensors(self, sources: Iterable[TensorSource]) -> list[TensorId]:
+        """Take tensors and return their ids."""
 
     def put_blob(self, parts: Iterable[Buffer]) -> BlobId:
         """Take a blob and return its id."""
@@ -36,12 +36,9 @@ class Sink(Protocol):
 class Hashing:
     """The sink that keeps nothing."""
 
-    def put_tensor(
-        self, dtype: str, shape: Sequence[int], parts: Iterable[Buffer], *, base: TensorId | None = None
-    ) -> TensorId:
-        """Return the tensor's id."""
-        del base
-        return tensor_id(dtype, shape, parts)
+    def put_tensors(self, sources: Iterable[TensorSource]) -> list[TensorId]:
+        """Return the ids of the tensors."""
+        return [hashed(source) for source in sources]
 
     def put_blob(self, parts: Iterable[Buffer]) -> BlobId:
         """Return the blob's id."""
@@ -110,30 +107,29 @@ class _Reader:
     def read(self, path: str, state: Stat) -> None:
         """Read one file and pass its content on."""
         place = self.root / path
-        if path.endswith(TENSOR_SUFFIX):
-            self._read_tensors(path, place)
-        else:
-            with opened(place) as data:
-                self.files.append(BlobFile(path, self.sink.put_blob([data]), data.nbytes))
         try:
-            if Stat.of(place) == state:
-                return
-        except FileNotFoundError:
-            pass
-        raise ConflictError(
-            f"'{path}' changed while it was read", kind="file-changed", hint="wait for its writer, then run it again"
-        )
+            if path.endswith(TENSOR_SUFFIX):
+                self._read_tensors(path, place)
+            else:
+                with opened(place) as data:
+                    self.files.append(BlobFile(path, self.sink.put_blob([data]), data.nbytes))
+        except (InvalidInputError, CorruptObjectError) as error:
+            _check_unchanged(place, path, state, error)
+            raise
+        _check_unchanged(place, path, state, None)
 
     def _read_tensors(self, path: str, place: Path) -> None:
         header = read_header(place)
-        with opened(place) as data:
-            for entry in header.entries:
-                content = data[header.data_offset + entry.start : header.data_offset + entry.end]
-                found = self.sink.put_tensor(
-                    entry.dtype, entry.shape, [content], base=self._base(entry.name, entry.dtype, entry.shape)
-                )
-                self.add(path, entry.name, TensorEntry(found, entry.dtype, entry.shape))
+        with reading(place) as descriptor:
+            fill = partial(read_at, descriptor, header.data_offset)
+            ids = self.sink.put_tensors(self._source(entry, fill) for entry in header.entries)
+        for entry, tensor_id in zip(header.entries, ids, strict=True):
+            self.add(path, entry.name, TensorEntry(tensor_id, entry.dtype, entry.shape))
         self.files.append(TensorFile(path, self.sink.put_blob([header.raw])))
+
+    def _source(self, entry: HeaderEntry, fill: Fill) -> TensorSource:
+        base = self._base(entry.name, entry.dtype, entry.shape)
+        return TensorSource(entry.dtype, entry.shape, fill, entry.start, base)
 
     def add(self, path: str, name: str, entry: TensorEntry) -> None:
         """Take one tensor of a file."""
@@ -149,6 +145,16 @@ class _Reader:
     def _base(self, name: str, dtype: str, shape: tuple[int, ...]) -> TensorId | None:
         entry = None if self.base is None else self.base.tensors.get(name)
         return entry.id if entry is not None and (entry.dtype, entry.shape) == (dtype, shape) else None
+
+
+def _check_unchanged(place: Path, path: str, state: Stat, cause: Exception | None) -> None:
+    """Refuse a file that is not as it was, whatever reading it led to."""
+    with suppress(FileNotFoundError):
+        if Stat.of(place) == state:
+            return
+    raise ConflictError(
+        f"'{path}' changed while it was read", kind="file-changed", hint="wait for its writer, then run it again"
+    ) from cause
 
 
 class _Known:
@@ -193,6 +199,20 @@ def stored_header(repository: Repository, manifest: Manifest, file: TensorFile) 
 def tensor_names(repository: Repository, manifest: Manifest, file: TensorFile) -> list[str]:
     """Return the names of the tensors in a committed safetensors file, in the order of their bytes."""
     return [entry.name for entry in stored_header(repository, manifest, file).entries]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[int]:
+    """Open a file and yield its descriptor.
+
+    Raises:
+        FileSystemError: It cannot be opened, or the block met an OSError.
+    """
+    try:
+        with path.open("rb", buffering=0) as stream:
+            yield stream.fileno()
+    except OSError as error:
+        raise file_system_error(error, "read", path) from error
 
 
 @contextmanager

@@ -358,7 +358,7 @@ def test_it_reads_a_clone(repository: Repository, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", BITS)
 def test_it_reads_every_dtype_with_and_without_a_base(dtype: str, tmp_path: Path) -> None:
     """Bytes are random, so NaN payloads and negative zeros are among them; one in a hundred changes."""
-    count = 4096
+    count = 128 * 128
     size = count * BITS[dtype] // 8
     random = np.random.default_rng(BITS[dtype])
     old = random.integers(0, 256, size).astype(np.uint8)
@@ -366,11 +366,11 @@ def test_it_reads_every_dtype_with_and_without_a_base(dtype: str, tmp_path: Path
     database = ObjectDatabase.create(tmp_path / "objects")
     (tmp_path / "format").write_bytes(b"mlgit repository 1\n")
     with database.transaction() as transaction:
-        base = transaction.put_tensor(dtype, [64, 64], [old.tobytes()])
-        transaction.put_tensor(dtype, [64, 64], [new.tobytes()], base=base)
+        base = transaction.put_tensor(dtype, [128, 128], [old.tobytes()])
+        transaction.put_tensor(dtype, [128, 128], [new.tobytes()], base=base)
     reader = Reader(tmp_path)
     for content in (old, new):
-        name = tensor_id(dtype, [64, 64], [content.tobytes()])
+        name = tensor_id(dtype, [128, 128], [content.tobytes()])
         assert reader.read(name) == content.tobytes()
     assert any(chunk.base for entry in reader.objects.values() for chunk in entry.chunks)
 

@@ -40,7 +40,7 @@ def signed() -> dict[str, object]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
     """Write chunks of the smallest size the format allows, so that small tensors have several."""
-    monkeypatch.setattr("mlgit.storage.transaction.DEFAULT_EXPONENT", 16)
+    monkeypatch.setattr("mlgit.storage.pack_format.DEFAULT_EXPONENT", 16)
     return 1 << 16
 
 

@@ -195,7 +195,8 @@ def test_the_codec_is_chosen_by_what_the_chunk_is_like() -> None:
     assert encode_chunk(noise, Content(), None)[0] == RAW
     assert encode_chunk(text, Content(), None)[0] == ZSTD
     assert encode_chunk(text, Content(), memoryview(bytes(text)))[0] == COPY
-    assert encode_chunk(text[:100], Content(is_record=True), None)[0] == RAW
+    assert encode_chunk(text[:4095], Content(), None)[0] == RAW
+    assert encode_chunk(text[:4096], Content(), None)[0] == ZSTD
     old, new = weights("F32")
     unrelated = memoryview(old.tobytes()[::-1])
     assert encode_chunk(new, Content.of("F32"), unrelated)[0] == SHUFFLE

@@ -399,7 +399,7 @@ def test_the_same_content_gives_the_same_pack_on_every_run(tmp_path: Path) -> No
 def test_a_buffer_of_the_wrong_size_is_refused(database: ObjectDatabase) -> None:
     with database.transaction() as transaction:
         found = transaction.put_blob([b"four"])
-    with pytest.raises(ValueError, match="has 4 bytes, there is room for 5"):
+    with pytest.raises(CorruptObjectError, match="has 4 bytes, but 5 are expected"):
         database.read_into(found, memoryview(bytearray(5)))
 
 
