@@ -99,8 +99,11 @@ def repair(
     """
     objects = repository.objects
     before = {path: identity_of(path) for path in objects.pack_paths()}
-    useful = {found_id for pack in found.packs.values() for found_id in pack.objects} | set(found.problems)
-    fetched = _fetch(objects, source, useful, progress)
+    needed = set(found.problems)
+    useful = {found_id for pack in found.packs.values() for found_id in pack.objects} | needed
+    hurt = set(useful)
+    fetched = _fetch(objects, source, useful.difference(found.dependents), hurt, progress)
+    fetched += _fetch(objects, source, _still_hurt(objects, found), hurt, progress)
     left = set(found.problems).difference(fetched)
     chosen = {
         path: pack
@@ -110,21 +113,46 @@ def repair(
     moving = _salvage(objects, chosen)
     _check_new(path for path in objects.pack_paths() if before.get(path) != identity_of(path))
     set_aside = _set_aside(objects, moving)
-    for object_id in fetched:
+    for object_id in {*fetched, *found.dependents}.intersection(needed):
         problem = objects.problems(object_id)
         if problem is None:
             found.problems.pop(object_id, None)
-        elif object_id in found.problems:
+        else:
             found.problems[object_id] = problem
     healed = frozenset(path for path, pack in found.packs.items() if identity_of(path) != pack.identity)
     return Repair(tuple(fetched), set_aside, healed)
 
 
-def _fetch(objects: ObjectDatabase, source: ObjectDatabase, ids: set[ObjectId], progress: Progress) -> list[ObjectId]:
-    """Store again what the source has, and return it; bases first, so that differences stay differences."""
+def _still_hurt(objects: ObjectDatabase, found: Verification) -> set[ObjectId]:
+    """Return the differences that cannot be read although what they are differences to was fetched."""
+    hurt: set[ObjectId] = set()
+    for object_id, path in found.dependents.items():
+        problem = objects.problems(object_id)
+        if problem is None:
+            found.problems.pop(object_id, None)
+        else:
+            hurt.add(object_id)
+            found.blame(path, object_id, problem)
+    return hurt
+
+
+def _fetch(
+    objects: ObjectDatabase, source: ObjectDatabase, ids: set[ObjectId], hurt: set[ObjectId], progress: Progress
+) -> list[ObjectId]:
+    """Store again what the source has, bases first, so that differences stay differences.
+
+    Args:
+        objects: Where.
+        source: Where from.
+        ids: What.
+        hurt: What must not be read here; what was fetched is removed from it.
+        progress: Is told of objects.
+
+    Returns:
+        What the source has.
+    """
     fetched: list[ObjectId] = []
-    hurt = set(ids)
-    streams = _Streams(source.root, objects.root, ids)
+    streams = _Streams(source.root, objects.root, hurt)
     with progress.task("fetching", len(ids)) as bar:
         for group in _groups(source, ids):
             with objects.transaction(again=group) as transaction:

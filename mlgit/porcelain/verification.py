@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mlgit.errors import FileSystemError
+from mlgit.errors import CorruptObjectError, FileSystemError
 from mlgit.objects import ObjectId
 from mlgit.objects.ids import ID_TYPES
 from mlgit.progress import Bar, Progress
@@ -52,10 +52,19 @@ class Verification:
     Attributes:
         problems: Needed objects that cannot be read from any pack, and why.
         packs: Packs with damage.
+        dependents: Those of ``problems`` that are whole themselves, but differences to something that is hurt, and the
+            packs they are in.
     """
 
     problems: dict[ObjectId, str] = field(default_factory=dict)
     packs: dict[Path, PackDamage] = field(default_factory=dict)
+    dependents: dict[ObjectId, Path] = field(default_factory=dict)
+
+    def blame(self, path: Path, object_id: ObjectId, problem: str) -> None:
+        """Note that the copy of an object in a pack cannot be used."""
+        identity = identity_of(path)
+        if identity is not None:
+            self.packs.setdefault(path, PackDamage(identity)).objects.setdefault(object_id, problem)
 
 
 class _Item(NamedTuple):
@@ -70,6 +79,7 @@ class _Found(NamedTuple):
     object_id: ObjectId
     problem: str
     wanted: bool
+    depends: bool = False
 
 
 def verify(
@@ -133,17 +143,15 @@ class _Run:
         broken = next((pack.structure[0] for pack in self.result.packs.values() if not pack.openable), None)
         where = f"in a sound pack; {broken}" if broken else f"in '{self._objects.root}'"
         for object_id in self._left.values():
-            problem: str | None = f"{object_id.kind} {object_id.short} is not {where}"
+            missing: str | None = f"{object_id.kind} {object_id.short} is not {where}"
             if listed_again:
-                problem = self._problem(object_id)
-            if problem is not None:
-                self.result.problems[object_id] = problem
-        for object_id in self.result.problems:
-            for path in self._places.get(object_id.digest, ()):
-                identity = identity_of(path)
-                if identity is not None:
-                    pack = self.result.packs.setdefault(path, PackDamage(identity))
-                    pack.objects.setdefault(object_id, self.result.problems[object_id])
+                missing = self._problem(object_id)
+            if missing is not None:
+                self.result.problems[object_id] = missing
+        for object_id, problem in self.result.problems.items():
+            if object_id not in self.result.dependents:
+                for path in self._places.get(object_id.digest, ()):
+                    self.result.blame(path, object_id, problem)
 
     def _batches(self, path: Path, entries: tuple[ObjectEntry, ...]) -> Iterator[list[_Item]]:
         batch: list[_Item] = []
@@ -173,7 +181,7 @@ class _Run:
                 with self._large if item.entry.size > _LARGE_BYTES else nullcontext():
                     problem = self._problem(item.wanted)
                 if problem is not None:
-                    found.append(_Found(object_id, problem, wanted=True))
+                    found.append(_Found(object_id, problem, True, _is_whole_difference(pack, item.entry)))
                     continue
             if item.stored:
                 problem = stored_problem(pack, item.entry)
@@ -191,8 +199,20 @@ class _Run:
         count, found = done
         bar.advance(count, path.name)
         for item in found:
-            here.objects[item.object_id] = item.problem
             if item.wanted:
                 self.result.problems[item.object_id] = item.problem
+            if item.depends:
+                self.result.dependents[item.object_id] = path
+            else:
+                here.objects[item.object_id] = item.problem
         if here.objects:
             self.result.packs[path] = here
+
+
+def _is_whole_difference(pack: Pack, entry: ObjectEntry) -> bool:
+    """Whether an object needs bases to be read and is not damaged itself."""
+    try:
+        has_base = any(chunk.base is not None for chunk in pack.chunks(entry))
+    except CorruptObjectError:
+        return False
+    return has_base and stored_problem(pack, entry) is None

@@ -310,7 +310,11 @@ def test_a_difference_whose_base_is_lost_is_repaired(fresh: Pair, tmp_path: Path
     path.unlink()
     before = fresh.check()
     assert changed in {item.id for item in before.hurt}
-    assert fresh.repair().sound
+    found = fresh.repair()
+    assert found.sound
+    assert base in found.repaired
+    assert changed not in found.repaired  # it was whole itself
+    assert found.set_aside == ()
     assert fresh.check().sound
 
 
