@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mlgit.errors import CorruptObjectError
 from mlgit.objects import ObjectId, TensorId, blob_id, tensor_id
-from mlgit.storage import ObjectDatabase, pack_folder, transaction
+from mlgit.storage import ObjectDatabase, pack_folder, pack_format
+from mlgit.storage.incoming import TensorSource
 
 SIZES = st.sampled_from([0, 1, 50, 1 << 16, (1 << 16) + 4, 3 << 16])
 FILLS = st.integers(0, 3)
@@ -30,7 +32,7 @@ class ObjectMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(pack_folder, "_UNCOVERED", 3)
-        self.patch.setattr(transaction, "DEFAULT_EXPONENT", 16)
+        self.patch.setattr(pack_format, "DEFAULT_EXPONENT", 16)
         self.folder = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108 - a random name below it is made
         root = Path(self.folder.name) / "objects"
         self.handles = [ObjectDatabase.create(root), ObjectDatabase(root)]
@@ -70,6 +72,52 @@ class ObjectMachine(RuleBasedStateMachine):
         except Stop:
             return
         self.model |= added
+
+    @rule(
+        handle=st.integers(0, 1),
+        items=st.lists(st.tuples(SIZES, FILLS, st.booleans()), max_size=6),
+        together=st.booleans(),
+        stop=st.booleans(),
+    )
+    def write_many(self, handle: int, items: list[tuple[int, int, bool]], together: bool, stop: bool) -> None:
+        contents = [(bytes([fill, 9, large]) * size * (1 + 99 * large))[: size // 4 * 4] for size, fill, large in items]
+        contents = [data * (1 + 20 * large) for data, (_, _, large) in zip(contents, items, strict=True)]
+        file = b"".join(contents)
+
+        def fill_from(source: bytes, start: int, target: memoryview) -> None:
+            target[:] = source[start : start + len(target)]
+
+        whole = partial(fill_from, file)
+        sources, start = [], 0
+        known = [known for known in self.model if isinstance(known, TensorId)]
+        for data, (_, fill, _) in zip(contents, items, strict=True):
+            base = known[fill % len(known)] if known else None
+            fill_one, at = (whole, start) if together else (partial(fill_from, data), 0)
+            sources.append(TensorSource("F32", [len(data) // 4], fill_one, at, base))
+            start += len(data)
+        try:
+            with self.handles[handle].transaction() as writer:
+                found = writer.put_tensors(iter(sources))
+                assert found == [tensor_id("F32", [len(data) // 4], [data]) for data in contents]
+                if stop:
+                    raise Stop
+        except Stop:
+            return
+        self.model |= dict(zip(found, contents, strict=True))
+
+    @rule()
+    def read_many(self) -> None:
+        targets = {found: bytearray(len(data)) for found, data in self.model.items()}
+        self.handles[0].read_all_into((found, memoryview(target)) for found, target in targets.items())
+        assert targets == self.model
+        with tempfile.TemporaryFile() as stream:
+            places, end = [], 3
+            for found, data in self.model.items():
+                places.append((found, end, len(data)))
+                end += len(data)
+            self.handles[1].write_all(stream.fileno(), iter(places))
+            stream.seek(3)
+            assert stream.read() == b"".join(self.model.values())
 
     @rule()
     def reopen(self) -> None:
