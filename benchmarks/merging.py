@@ -1,8 +1,8 @@
 """Measure what a merge of eight models costs beside the plain loop over safetensors files; print a table, write JSON.
 
 A base and eight full fine-tunings of it are built: the real ones of ``../shared/data/family``, repeated under new
-names as in ``benchmarks/storage.py``, and each with its differences to the base rolled by a distance of its own, so
-that no two are equal. They are committed, each on a branch from the base, and then merged by
+names, every repetition varied, and each with its differences to the base moved by a distance of its own, so that no two
+are equal. They are committed, each on a branch from the base, and then merged by
 
 - the plain loop: ``safe_open`` on every file, name by name a sum in float32 and a division; then ``save_file`` and an
   fsync of file and directory;
@@ -14,7 +14,10 @@ everything imported before the clock starts and the files in the page cache; eve
 by what it is compared with. A ratio is the median of those of the rounds. Memory is what a process holds at most over
 one that has only imported torch: all of it, pages of mapped files included, and its own without them.
 
-    python benchmarks/merging.py [--megabytes 128] [--rounds 3] [--models 8] [--stack 1] [--dtype F32] [--json FILE]
+``--stack`` repetitions make one tensor, as large networks have them; with 1, a model of 1 GB has 18,000 tensors of
+60 KB, and most of the time goes into looking them up.
+
+    python benchmarks/merging.py [--megabytes 128] [--rounds 3] [--models 8] [--stack 8] [--dtype F32] [--json FILE]
 
 ``--megabytes 1024`` is the full run; it needs about 25 GB of disk in the directory for temporary files (``--folder``).
 """
@@ -28,14 +31,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from storage import FAMILY, MODEL, TORCH_NAMES, Measured, Weights, measured, rolled, synthetic_members
 
 from mlgit.api import Repository
 from mlgit.fileio import sync_directory
@@ -43,20 +47,56 @@ from mlgit.porcelain.merge import MergeOptions, merge
 from mlgit.weights.arithmetic import lazy_average
 from mlgit.weights.stored import StoredWeights
 
+FAMILY = Path(__file__).parents[2] / "shared" / "data" / "family"
+MODEL = "model.safetensors"
+TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 MEMBERS = ("pretrained_lp", "target_vanilla_0", "target_vanilla_1", "target_inter_3")
 """The base and three fine-tunings of it."""
-STEP = 104_729
+STEP = 7919
+SHIFT = 104_729
+"""How far the elements move from one repetition to the next, and the differences from one fine-tuning to the next."""
+GROWTH = 0.00731
+"""By how much values grow from one repetition to the next, so that none can be found in another."""
 FLOORS = {"merge: time": 1.0, "average: time": 1.0, "merge: memory": 300e6}
 """The most that a row may be: ratios, and bytes of memory."""
+
+
+Weights = dict[str, torch.Tensor]
+Measured = Mapping[str, float]
+IDLE = "import torch; print(open('/proc/self/status').read())"
 
 
 # What the processes do
 
 
-def run_idle(result: dict[str, float], folder: Path) -> None:
-    del folder
-    with measured(result):
-        pass
+@contextmanager
+def measured(result: dict[str, float]) -> Iterator[None]:
+    """Note wall and processor time of the block, and the most memory of its own that the process had meanwhile."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            result["own"] = max(result.get("own", 0), memory("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start, used = time.perf_counter(), time.process_time()
+    try:
+        yield
+    finally:
+        result["seconds"], result["processor"] = time.perf_counter() - start, time.process_time() - used
+        ended.set()
+        watcher.join()
+    result["own"] = max(result.get("own", 0), memory("RssAnon"))
+    result["peak"] = memory("VmHWM")
+
+
+def memory(field: str, status: str = "") -> int:
+    """Return a figure of a process in bytes; ``ru_maxrss`` would start at what its parent held."""
+    for line in (status or Path("/proc/self/status").read_text("ascii")).splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"the system does not tell {field}")
 
 
 def run_plain(result: dict[str, float], folder: Path) -> None:
@@ -96,7 +136,6 @@ def run_merge(result: dict[str, float], folder: Path) -> None:
 
 
 STEPS: Mapping[str, Callable[[dict[str, float], Path], None]] = {
-    "idle": run_idle,
     "plain": run_plain,
     "loop": run_loop,
     "average": run_average,
@@ -116,11 +155,17 @@ def plain_means(paths: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, total / len(paths) if total.is_floating_point() else total
 
 
+def measure_idle() -> Measured:
+    """Return what a process holds that has only imported torch."""
+    status = subprocess.run([sys.executable, "-c", IDLE], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {"own": memory("RssAnon", status), "peak": memory("VmHWM", status)}
+
+
 def measure(step: str, folder: Path) -> Measured:
     """Run one step in a process of its own."""
     command = [sys.executable, str(Path(__file__).resolve()), "--step", step, "--folder", str(folder)]
     done: Measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    print(f"{step:10} {done['seconds']:8.3f} s", file=sys.stderr)
+    print(f"{step:10} {done['seconds']:8.3f} s, processor {done['processor']:8.3f} s", file=sys.stderr)
     return done
 
 
@@ -129,6 +174,28 @@ def measure(step: str, folder: Path) -> Measured:
 
 def real_members() -> list[Weights]:
     return [load_file(FAMILY / f"{name}.safetensors") for name in MEMBERS]
+
+
+def synthetic_members() -> list[Weights]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {f"layer{number}": (256, 64 * (1 + number % 9)) for number in range(24)}
+
+    def noise(scale: float) -> Weights:
+        return {name: scale * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    base = noise(0.03)
+    changes = [noise(0.03 * 0.015) for _ in range(3)]
+    return [base, *({name: base[name] + change[name] for name in base} for change in changes)]
+
+
+def moved(tensor: torch.Tensor, distance: int) -> torch.Tensor:
+    return tensor.flatten().roll(distance).reshape(tensor.shape)
+
+
+def varied(tensor: torch.Tensor, repetition: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor's content in another order and, when they are not integers, of slightly larger values."""
+    rolled = moved(tensor, repetition * STEP)
+    return (rolled * (1 + GROWTH * repetition)).to(dtype) if tensor.is_floating_point() else rolled
 
 
 def repeated(members: list[Weights], number: int, repetitions: int, stack: int, dtype: torch.dtype) -> Weights:
@@ -140,11 +207,11 @@ def repeated(members: list[Weights], number: int, repetitions: int, stack: int, 
         for name, start in base.items():
             parts = []
             for repetition in range(first, min(first + stack, repetitions)):
-                part = start
+                part = start.double() if start.is_floating_point() else start
                 if number and start.is_floating_point():
                     change = tuned[name].double() - start.double()
-                    part = (start.double() + change.flatten().roll(number * STEP).reshape(start.shape)).to(start.dtype)
-                parts.append(rolled(part.to(dtype) if part.is_floating_point() else part, repetition))
+                    part = start.double() + moved(change, number * SHIFT)
+                parts.append(varied(part, repetition, dtype))
             weights[f"part{first // stack}.{name}"] = torch.cat(parts) if start.ndim and stack > 1 else parts[0]
     return weights
 
@@ -200,7 +267,7 @@ def one_round(folder: Path, number: int) -> dict[str, float]:
     """Return every figure once: ratios, seconds, bytes of memory."""
     repository = Repository(folder / "repository")
     repository.switch(f"merged/{number}", create=True, start="main")
-    idle = measure("idle", folder)
+    idle = measure_idle()
     steps = {name: measure(name, folder) for name in ("merge", "plain", "average", "loop", "decode")}
     check_equal(folder)
     (folder / "plain.safetensors").unlink()
@@ -211,6 +278,7 @@ def one_round(folder: Path, number: int) -> dict[str, float]:
         "decode: time": steps["decode"]["seconds"] / steps["plain"]["seconds"],
     }
     found |= {f"{name}: seconds": done["seconds"] for name, done in steps.items()}
+    found |= {f"{name}: processor seconds": done["processor"] for name, done in steps.items()}
     for name in ("merge", "plain"):
         found[f"{name}: memory"] = steps[name]["peak"] - idle["peak"]
         found[f"{name}: own memory"] = steps[name]["own"] - idle["own"]
@@ -240,7 +308,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=128, help="size of one model, in MiB")
     parser.add_argument("--models", type=int, default=8, help="how many are merged")
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
-    parser.add_argument("--stack", type=int, default=1, help="how many repetitions make one tensor")
+    parser.add_argument("--stack", type=int, default=8, help="how many repetitions make one tensor")
     parser.add_argument("--dtype", choices=TORCH_NAMES, default="F32", help="of the models")
     parser.add_argument("--json", type=Path, help="where to write the figures; default: standard output")
     parser.add_argument("--folder", type=Path, help="directory for temporary files")

@@ -166,13 +166,24 @@ def _finished(
 
 def flat(tensor: torch.Tensor) -> torch.Tensor:
     """Return the real numbers of a tensor in a row; complex ones as pairs. Shares memory where it is contiguous."""
+    if (
+        tensor.is_cpu
+        and tensor.is_contiguous()
+        and not (tensor.is_complex() or tensor.requires_grad or tensor.is_neg())
+    ):
+        return tensor.as_strided((tensor.numel(),), (1,))  # nothing to be done, as for most tensors
     dense = tensor.detach().cpu().resolve_conj().resolve_neg()
     return in_a_row(torch.view_as_real(dense) if dense.is_complex() else dense)
 
 
 def equal_bits(first: torch.Tensor, other: torch.Tensor) -> bool:
     """Compare bit for bit, and stop at the first part that differs."""
-    left, right = (flat(tensor).view(torch.uint8).numpy() for tensor in (first, other))
+    return equal_rows(flat(first), flat(other))
+
+
+def equal_rows(first: torch.Tensor, other: torch.Tensor) -> bool:
+    """Compare what ``flat`` returned bit for bit, and stop at the first part that differs."""
+    left, right = first.view(torch.uint8).numpy(), other.view(torch.uint8).numpy()
     if left[:_GLANCE].tobytes() != right[:_GLANCE].tobytes():
         return False
     words = len(left) // 8 * 8

@@ -53,14 +53,23 @@ def combine(rows: Sequence[torch.Tensor], factors: Sequence[float], divisor: flo
         divisor: Not 0.
         target: Of the same length and dtype; may be one of the rows.
     """
+    if len(target) <= PART:
+        _combine_block(rows, factors, divisor, target)
+        return
     for first in range(0, len(target), PART):
         part = slice(first, first + PART)
-        here = target[part]
-        total = block("total", len(here))
-        start(total, rows[0][part], factors[0])
-        for row, factor in zip(rows[1:], factors[1:], strict=True):
-            add(total, row[part], factor)
-        finish(total, divisor, here)
+        _combine_block([row[part] for row in rows], factors, divisor, target[part])
+
+
+def _combine_block(
+    rows: Sequence[torch.Tensor], factors: Sequence[float], divisor: float, target: torch.Tensor
+) -> None:
+    total, term = block("total", len(target)), block("term", len(target))
+    start(total, rows[0], factors[0])
+    for row, factor in zip(rows[1:], factors[1:], strict=True):
+        start(term, row, factor)
+        total.add_(term)
+    finish(total, divisor, target)
 
 
 def combine_parts(

@@ -12,17 +12,14 @@ import torch
 from mlgit.objects import tensor_size_bytes
 from mlgit.objects.ids import Buffer
 from mlgit.weights import blocks
-from mlgit.weights.accumulate import TOLERANCE, Accumulator, Rule, equal_bits, flat, rule_for
-from mlgit.weights.ahead import BUDGET
+from mlgit.weights.accumulate import TOLERANCE, Accumulator, Rule, equal_rows, flat, rule_for
 from mlgit.weights.compatibility import check_compatible
 from mlgit.weights.forms import TensorForm, TensorLike
 from mlgit.weights.parts import PART, in_parts
-from mlgit.weights.stored import LazyWeights, empty_tensor, tensor_bytes, writable_bytes
+from mlgit.weights.stored import LARGE, LazyWeights, empty_tensor, tensor_bytes, writable_bytes
 from mlgit.weights.sums import Statistics, add_to, check_equal, check_statistics, identity, kept_notes
 from mlgit.weights.types import Weights, forms, torch_dtype
 
-_LARGE = BUDGET // 2
-"""What takes more memory than this is computed in parts, where it can be."""
 _thread = threading.local()
 
 
@@ -132,7 +129,7 @@ class LazyAverage(LazyWeights):
     def _is_large(self, name: str) -> bool:
         if self._ways[name] is _Way.GIVEN or not isinstance(self._members[0], LazyWeights):
             return False
-        return self.cost(name) > _LARGE
+        return self.cost(name) > LARGE
 
     def _size(self, name: str) -> int:
         return tensor_size_bytes(self._forms[name].dtype, self._forms[name].shape)
@@ -172,15 +169,18 @@ class LazyAverage(LazyWeights):
 
     def _add_up_given(self, tensors: Sequence[torch.Tensor], target: torch.Tensor) -> None:
         """Add up tensors that are in memory, unless all are equal."""
-        if self._convex and all(equal_bits(tensors[0], other) for other in tensors[1:]):
-            writable_bytes(target)[:] = tensor_bytes(tensors[0])
-            return
         rows, result = [flat(tensor) for tensor in tensors], flat(target)
+        if self._convex and all(equal_rows(rows[0], other) for other in rows[1:]):
+            result.copy_(rows[0])
+            return
 
         def work(part: slice) -> None:
             blocks.combine([row[part] for row in rows], self._factors, self._divisor, result[part])
 
-        in_parts(len(result), work)
+        if len(result) <= PART:
+            blocks.combine(rows, self._factors, self._divisor, result)
+        else:
+            in_parts(len(result), work)
 
     def _accumulated(self, name: str) -> Accumulator:
         total = Accumulator(self._rules[name], self._forms[name])

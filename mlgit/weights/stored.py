@@ -7,6 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 
@@ -89,6 +90,11 @@ def tensor_from_buffer(dtype: str, shape: tuple[int, ...], buffer: Buffer) -> to
     return tensor
 
 
+LARGE = BUDGET // 2
+"""What takes more memory than this is read in parts, where it can be."""
+_GROUP = 2**20
+
+
 class LazyWeights(Mapping[str, torch.Tensor], ABC):
     """Weights whose tensors are read or computed when they are asked for, and never held.
 
@@ -143,12 +149,28 @@ class LazyWeights(Mapping[str, torch.Tensor], ABC):
         if not self.concurrent:
             yield from ((name, None) for name in names)
             return
-        large = BUDGET // 2
-        yield from ahead(
-            names,
-            lambda name: None if self.cost(name) > large else self[name],
-            lambda name: 0 if self.cost(name) > large else self.cost(name),
-        )
+        for group, tensors in ahead(self._grouped(names), self._look_up, lambda group: group.cost):
+            yield from zip(group.names, tensors, strict=True)
+
+    def _grouped(self, names: Iterable[str]) -> Iterator[_Group]:
+        """Put small tensors together, so that a thread has something to do; a large one stands alone, at no cost."""
+        group: list[str] = []
+        total = 0
+        for name in names:
+            cost = self.cost(name)
+            if group and total + cost > _GROUP:
+                yield _Group(group, total)
+                group, total = [], 0
+            if cost > LARGE:
+                yield _Group([name], 0)
+                continue
+            group.append(name)
+            total += cost
+        if group:
+            yield _Group(group, total)
+
+    def _look_up(self, group: _Group) -> list[torch.Tensor | None]:
+        return [self[name] for name in group.names] if group.cost or self.cost(group.names[0]) <= LARGE else [None]
 
     def items(self) -> ItemsView[str, torch.Tensor]:
         """Return names and tensors; while they are walked through, small tensors are computed ahead, in threads."""
@@ -172,6 +194,13 @@ class LazyWeights(Mapping[str, torch.Tensor], ABC):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+class _Group(NamedTuple):
+    """Names of tensors that are looked up together, and the memory it takes."""
+
+    names: list[str]
+    cost: int
 
 
 class _Items(ItemsView[str, torch.Tensor]):
