@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, overload
 
 from mlgit import repository as core
 from mlgit.objects import CommitId, JsonValue, Manifest, Stage
@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.train import TrainOptions, TrainResult
     from mlgit.porcelain.undo import UndoResult
     from mlgit.weights.export import Format
+    from mlgit.weights.types import Weights
 
 
 class Repository(core.Repository):
@@ -116,16 +117,35 @@ class Repository(core.Repository):
             self, weights, message, task=task, stage=stage, metrics=metrics, made=made, actor=actor
         ).id
 
-    def load(self, revision: str = "HEAD") -> dict[str, torch.Tensor]:
-        """Return the state dict of a commit: name -> CPU tensor.
+    @overload
+    def load(self, revision: str = "HEAD") -> dict[str, torch.Tensor]: ...
+    @overload
+    def load(self, revision: str = "HEAD", *, into: torch.nn.Module | Weights) -> None: ...
+    def load(
+        self, revision: str = "HEAD", *, into: torch.nn.Module | Weights | None = None
+    ) -> dict[str, torch.Tensor] | None:
+        """Return the state dict of a commit, or fill a module with it.
+
+        Args:
+            revision: Which commit.
+            into: A module, or tensors by name, of exactly the commit's names, dtypes and shapes. Tensors that lie
+                contiguous in main memory are decoded straight into it, without any copy.
+
+        Returns:
+            Name -> CPU tensor; None with ``into``.
 
         Raises:
             NotFoundError: ``revision`` names nothing.
-            CorruptObjectError: A stored tensor is damaged.
+            CorruptObjectError: A stored tensor is damaged; ``into`` then holds rubbish.
+            IncompatibleWeightsError: ``into`` has other names, dtypes or shapes; it is as it was.
         """
-        from mlgit.weights.stored import load  # noqa: PLC0415 - imports torch
+        from mlgit.weights.stored import load, load_into  # noqa: PLC0415 - imports torch
 
-        return load(self.objects, self.manifest_of(self.resolve(revision)))
+        manifest = self.manifest_of(self.resolve(revision))
+        if into is None:
+            return load(self.objects, manifest)
+        load_into(self.objects, manifest, into if isinstance(into, Mapping) else into.state_dict())
+        return None
 
     def log(self, *revisions: str, limit: int | None = None, everything: bool = False) -> tuple[logging.LogEntry, ...]:
         """Return the history, newest first; see ``mlgit.porcelain.log``."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
+from mlgit.errors import CorruptObjectError, IncompatibleWeightsError, InvalidInputError, NotFoundError
 from mlgit.objects import tensor_size_bytes
 from mlgit.objects.ids import Buffer, TensorId
 from mlgit.objects.manifest import Manifest, TensorEntry, check_name
@@ -284,9 +284,11 @@ def load_into(objects: ObjectDatabase, manifest: Manifest, tensors: Weights) -> 
     Raises:
         NotFoundError: A tensor is not in this repository; some of ``tensors`` hold rubbish.
         CorruptObjectError: Stored bytes are damaged; likewise.
-        IncompatibleWeightsError: Names, dtypes or shapes differ; nothing was written.
+        IncompatibleWeightsError: Names, dtypes or shapes differ, or tensors that share memory are to hold different
+            contents; nothing was written.
     """
     check_compatible({"the commit": manifest.tensors, "the given tensors": forms(tensors)})
+    _check_shared(manifest, tensors)
     staged = {name: tensor.detach() for name, tensor in tensors.items()}
     copied = {
         name: empty_tensor(manifest.tensors[name].dtype, manifest.tensors[name].shape)
@@ -296,6 +298,17 @@ def load_into(objects: ObjectDatabase, manifest: Manifest, tensors: Weights) -> 
     _fill(objects, manifest, staged | copied)
     for name, tensor in copied.items():
         staged[name].copy_(tensor)
+
+
+def _check_shared(manifest: Manifest, tensors: Weights) -> None:
+    first: dict[int, str] = {}
+    for name, tensor in tensors.items():
+        other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
+        if manifest.tensors[other].id != manifest.tensors[name].id:
+            raise IncompatibleWeightsError(
+                f"tensors '{other}' and '{name}' share memory, but in the commit their contents differ",
+                hint="load the weights without tying these tensors",
+            )
 
 
 def _fill(objects: ObjectDatabase, manifest: Manifest, tensors: Weights) -> None:

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgit.errors import CorruptObjectError, InvalidInputError, NotFoundError
+from mlgit.errors import CorruptObjectError, IncompatibleWeightsError, InvalidInputError, NotFoundError
 from mlgit.objects import BITS, Manifest, TensorEntry, TensorId, tensor_id
 from mlgit.storage.objects import ObjectDatabase
-from mlgit.weights.stored import StoredWeights, load, store, tensor_bytes, tensor_from_buffer
+from mlgit.weights.stored import StoredWeights, load, load_into, store, tensor_bytes, tensor_from_buffer
 from mlgit.weights.types import DTYPE_NAMES, DTYPES, Weights, forms, tensor_form, torch_shape
 
 WHOLE = sorted(set(DTYPES) - {"F4"})
@@ -241,3 +241,50 @@ def test_damage_names_the_tensor(objects: ObjectDatabase) -> None:
     pack.write_bytes(data)
     with pytest.raises(CorruptObjectError, match=r"tensor 'conv\.weight'"):
         load(ObjectDatabase(objects.root), manifest)
+
+
+@given(weights=st.dictionaries(st.sampled_from(["a", "b.weight", "c.0"]), tensors(), min_size=1))
+def test_weights_are_loaded_into_tensors_of_any_layout(
+    shared_objects: ObjectDatabase, weights: dict[str, torch.Tensor]
+) -> None:
+    manifest = stored(shared_objects, weights)
+    targets = {
+        name: torch.zeros((*tensor.shape[::-1], 2), dtype=tensor.dtype)[..., 0].permute(tuple(range(tensor.ndim))[::-1])
+        if number % 2
+        else torch.zeros(tensor.shape, dtype=tensor.dtype)
+        for number, (name, tensor) in enumerate(weights.items())
+    }
+    places = {name: tensor.data_ptr() for name, tensor in targets.items()}
+    load_into(shared_objects, manifest, targets)
+    assert {name: tensor.data_ptr() for name, tensor in targets.items()} == places
+    assert {name: bits(tensor) for name, tensor in targets.items()} == {name: bits(t) for name, t in weights.items()}
+
+
+def test_a_module_is_filled_in_place_and_computes_what_the_other_one_did(objects: ObjectDatabase) -> None:
+    source, target = (torch.nn.Sequential(torch.nn.Linear(9, 5), torch.nn.BatchNorm1d(5)) for _ in range(2))
+    manifest = stored(objects, source.state_dict())
+    parameters = list(target.parameters())
+    load_into(objects, manifest, target.state_dict())
+    assert all(before is after for before, after in zip(parameters, target.parameters(), strict=True))
+    inputs = torch.randn(4, 9)
+    assert torch.equal(source.eval()(inputs), target.eval()(inputs))
+
+
+def test_tensors_of_other_names_or_shapes_are_left_as_they_are(objects: ObjectDatabase) -> None:
+    manifest = stored(objects, {"a": torch.ones(3), "b": torch.ones(4)})
+    targets = {"a": torch.zeros(3), "b": torch.zeros(5)}
+    with pytest.raises(IncompatibleWeightsError, match="'b' is F32"):
+        load_into(objects, manifest, targets)
+    with pytest.raises(IncompatibleWeightsError, match="'b' is missing"):
+        load_into(objects, manifest, {"a": targets["a"]})
+    assert not targets["a"].any()
+
+
+def test_tied_tensors_take_equal_contents_only(objects: ObjectDatabase) -> None:
+    shared = torch.zeros(3)
+    equal = stored(objects, {"a": torch.ones(3), "b": torch.ones(3)})
+    load_into(objects, equal, {"a": shared, "b": shared})
+    assert shared.all()
+    different = stored(objects, {"a": torch.ones(3), "b": torch.zeros(3)})
+    with pytest.raises(IncompatibleWeightsError, match="share memory"):
+        load_into(objects, different, {"a": shared, "b": shared})
