@@ -14,6 +14,10 @@ from mlgit.errors import CorruptObjectError, InvalidInputError
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
+MAX_VALUES = 1 << 21
+"""How many values a document may have: a few bytes each, they take a hundred and more as Python objects."""
+
+
 def canonical_json(value: JsonValue) -> bytes:
     """Return the RFC 8785 encoding of ``value``.
 
@@ -50,13 +54,20 @@ def parse_json(data: bytes, what: str) -> Fields:
         what: What they should be, for the error: ``commit 4f2a91c0de``.
 
     Raises:
-        CorruptObjectError: Not JSON, not an object, or a key stands twice.
+        CorruptObjectError: Not JSON, not an object, a key stands twice, or more than ``MAX_VALUES`` values.
     """
+    if has_too_many_values(data):
+        raise CorruptObjectError(f"{what} is not readable: it has more than {MAX_VALUES} values")
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CorruptObjectError(f"{what} is not readable: {error}") from error
     return Fields(value, what)
+
+
+def has_too_many_values(data: bytes) -> bool:
+    """Whether a document may have more values than ``MAX_VALUES``: each begins after one of three characters."""
+    return len(data) > MAX_VALUES and sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

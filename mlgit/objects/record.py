@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import ClassVar, Self, cast
 
-from mlgit.errors import CorruptObjectError
-from mlgit.objects.encoding import Fields, JsonValue, canonical_json, parse_json
+from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.objects.encoding import MAX_VALUES, Fields, JsonValue, canonical_json, has_too_many_values, parse_json
 from mlgit.objects.ids import ID_TYPES, ObjectId, hasher, preamble
 
 VERSION = 1
@@ -34,8 +34,15 @@ class Record(ABC):
         """
 
     def encode(self) -> bytes:
-        """Return the canonical bytes: RFC 8785 JSON with ``type`` and ``version``."""
-        return canonical_json({"type": self.kind, "version": VERSION, **self.to_json()})
+        """Return the canonical bytes: RFC 8785 JSON with ``type`` and ``version``.
+
+        Raises:
+            InvalidInputError: Something has no canonical form, or there is more of it than a reader accepts.
+        """
+        data = canonical_json({"type": self.kind, "version": VERSION, **self.to_json()})
+        if has_too_many_values(data):
+            raise InvalidInputError(f"a {self.kind} of more than {MAX_VALUES} values is too large", kind="too-large")
+        return data
 
     @property
     def id(self) -> ObjectId:

@@ -24,7 +24,7 @@ MIN_EXPONENT, MAX_EXPONENT = 16, 22
 MAX_DEPTH = 8
 """How many differences may stand between a chunk and its value; a reader refuses more."""
 DEFAULT_DEPTH = 1
-MAX_RECORD_BYTES = 1 << 28
+MAX_RECORD_BYTES = 1 << 26
 """Manifests, commits, tags and certificate results are read whole; larger ones are refused."""
 
 HEADER = Struct("<8sII")

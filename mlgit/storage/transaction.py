@@ -229,7 +229,7 @@ class Transaction:
         """Add a manifest, commit, tag or certificate result, unless it is known, and return its id.
 
         Raises:
-            InvalidInputError: It is larger than 256 MiB.
+            InvalidInputError: It is larger than 64 MiB.
             FileSystemError: The operating system refused; the transaction cannot be used any more.
         """
         data = record.encode()
