@@ -9,7 +9,7 @@ where main was two changes ago, by its log, which outlives it; ``@{2}`` asks the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import repeat
 from unicodedata import category
@@ -18,7 +18,7 @@ from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.history.interfaces import ObjectSource, RefSource
 from mlgit.history.names import BRANCHES, KINDS, REMOTES, TAGS, peel, possible_full_names, short_names, split_kind
 from mlgit.history.names import short_name as _short
-from mlgit.objects import CommitId, ObjectId
+from mlgit.objects import CommitId, ObjectId, TagId
 
 MIN_PREFIX = 4
 """Digits an id prefix needs."""
@@ -124,13 +124,13 @@ def _find(name: str, refs: RefSource, objects: ObjectSource) -> CommitId:
     if name in {"HEAD", "@"}:
         return _head(refs)
     digits = name.lower() if _HEX.fullmatch(name) else ""
-    if len(digits) == 64 and objects.with_prefix(digits):
-        return _by_prefix(digits, objects)
+    if len(digits) == 64 and (found := objects.with_prefix(digits)):
+        return _by_prefix(digits, found, objects)
     targets = {full_name: target for full_name in possible_full_names(name) if (target := refs.read(full_name))}
     if targets:
         return _only_one(name, {ref: _commit_of(ref, target, objects) for ref, target in targets.items()})
-    if digits and objects.with_prefix(digits):
-        return _by_prefix(digits, objects)
+    if digits and (found := objects.with_prefix(digits)):
+        return _by_prefix(digits, found, objects)
     raise _unknown(name, refs)
 
 
@@ -183,8 +183,8 @@ def _only_one(name: str, commits: dict[str, CommitId]) -> CommitId:
     return next(iter(commits.values()))
 
 
-def _by_prefix(digits: str, objects: ObjectSource) -> CommitId:
-    found = sorted([*objects.with_prefix(digits, "commit"), *objects.with_prefix(digits, "tag")])
+def _by_prefix(digits: str, fitting: Sequence[ObjectId], objects: ObjectSource) -> CommitId:
+    found = sorted(one for one in fitting if isinstance(one, (CommitId, TagId)))
     if len(found) == 1:
         return _commit_of(digits, found[0], objects)
     if found:
@@ -196,7 +196,7 @@ def _by_prefix(digits: str, objects: ObjectSource) -> CommitId:
             kind="ambiguous-revision",
             hint="write more digits",
         )
-    return _commit_of(digits, min(objects.with_prefix(digits)), objects)
+    return _commit_of(digits, min(fitting), objects)
 
 
 def _unknown(name: str, refs: RefSource) -> NotFoundError:
