@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeAlias, cast
 
@@ -14,6 +15,8 @@ from mlgit.errors import CorruptObjectError, InvalidInputError
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that RFC 8785 can write."""
 MAX_VALUES = 1 << 21
 """How many values a document may have: a few bytes each, they take a hundred and more as Python objects."""
 
@@ -46,12 +49,13 @@ def _plain(value: JsonValue) -> JsonValue:
     return value
 
 
-def parse_json(data: bytes, what: str) -> Fields:
-    """Read a canonical JSON document whose top is an object.
+def parse_json(data: bytes, what: str, *, canonical: bool = False) -> Fields:
+    """Read a JSON document whose top is an object.
 
     Args:
         data: The bytes.
         what: What they should be, for the error: ``commit 4f2a91c0de``.
+        canonical: Refuse values that have no canonical form, so that what was read can be written again.
 
     Raises:
         CorruptObjectError: Not JSON, not an object, a key stands twice, or more than ``MAX_VALUES`` values.
@@ -59,7 +63,15 @@ def parse_json(data: bytes, what: str) -> Fields:
     if has_too_many_values(data):
         raise CorruptObjectError(f"{what} is not readable: it has more than {MAX_VALUES} values")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = data.decode("utf-8")
+        if canonical:
+            value = json.loads(
+                text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_safe, parse_float=_finite
+            )
+            if "\\u" in text:  # half of a surrogate pair can be written as an escape alone
+                json.dumps(value, ensure_ascii=False).encode("utf-8")
+        else:
+            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise CorruptObjectError(f"{what} is not readable: {error}") from error
     return Fields(value, what)
@@ -79,6 +91,20 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _safe(digits: str) -> int:
+    value = int(digits)
+    if abs(value) > MAX_INTEGER:
+        raise ValueError(f"{digits[:40]} is too large")
+    return value
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is too large")
+    return value
 
 
 class Fields:

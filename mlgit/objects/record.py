@@ -68,7 +68,7 @@ def checked_fields(data: bytes, kind: str) -> Fields:
     Raises:
         CorruptObjectError: Not such a record, or one of a newer version.
     """
-    fields = parse_json(data, f"a {kind}")
+    fields = parse_json(data, f"a {kind}", canonical=True)
     if fields.text("type") != kind:
         raise CorruptObjectError(f"expected a {kind}, found a '{fields.text('type')}'")
     if fields.integer("version") != VERSION:

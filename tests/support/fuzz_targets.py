@@ -186,7 +186,7 @@ def refs(data: bytes) -> None:
 
 
 def _value(data: bytes) -> None:
-    text = data.decode("ascii", "replace")
+    text = data.decode("utf-8", "surrogateescape")
     try:
         value = parse_value("refs/heads/main", text)
     except MlgitError:
@@ -196,10 +196,10 @@ def _value(data: bytes) -> None:
 
 def _symbolic(data: bytes) -> None:
     try:
-        branch = parse_symbolic(data.decode("ascii", "replace"))
+        branch = parse_symbolic(data.decode("utf-8", "surrogateescape"))
     except MlgitError:
         return
-    demand(branch is None or f"ref: {branch}\n".encode("ascii", "replace") == data, "HEAD is written otherwise")
+    demand(branch is None or f"ref: {branch}\n".encode() == data, "HEAD is written otherwise")
 
 
 def _line(data: bytes) -> None:
