@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faulty import PLAIN, Program, build_shim
+from faulty.verbs import arrange, arrange_learned
 
 DATE = "1700000000 +0100"
 _REPORT = pytest.StashKey[dict[str, dict[str, object]]]()
@@ -74,3 +75,19 @@ def in_memory() -> Iterator[Path]:
     fast = Path("/dev/shm")  # noqa: S108 - a random name below it is made
     with tempfile.TemporaryDirectory(prefix="gate-", dir=fast if os.access(fast, os.W_OK) else None) as name:
         yield Path(name).resolve()
+
+
+@pytest.fixture(scope="session")
+def starts(program: Program, in_memory: Path) -> dict[bool, Path]:
+    """Repositories to start from: without and with a task."""
+    return {
+        False: arrange(program, in_memory / "start"),
+        True: arrange_learned(program, in_memory / "learned"),
+    }
+
+
+@pytest.fixture
+def place(in_memory: Path) -> Iterator[Path]:
+    """Where the commands run; beside it is room for ``prepared``."""
+    with tempfile.TemporaryDirectory(dir=in_memory) as name:
+        yield Path(name) / "run"

@@ -81,6 +81,11 @@ def build_shim(folder: Path) -> Path | None:
     return library
 
 
+def python_path() -> dict[str, str]:
+    """Return the variable that lets other programs find what tests share."""
+    return {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 class Program:
     """A server with everything imported; use as a context manager.
 
@@ -91,12 +96,11 @@ class Program:
     """
 
     def __init__(self, shim: Path, environment: dict[str, str], modules: tuple[str, ...] = PLAIN + WITH_TORCH) -> None:
-        path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "server.py"), *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, "LD_PRELOAD": str(shim), "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env={**environment, "LD_PRELOAD": str(shim), **python_path(), "OMP_NUM_THREADS": "1"},
             text=True,
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from faulty.client import Program
+from mlgit.cli import main
 
 TRAINING = ["--lr", "1e-3", "--steps", "1", "--batch-size", "8"]
 CERTIFICATE = """
@@ -35,6 +36,8 @@ class Verb:
         edit: Changes the repository's working files first, after the commands; is given its root.
         learned: Whether it starts from the repository with a task and a network.
         half_logs: Whether logs change one after the other.
+        mends: Whether the repository is damaged before.
+        unseen: Whether what it changes cannot be seen.
     """
 
     arguments: tuple[str, ...]
@@ -42,6 +45,8 @@ class Verb:
     edit: Callable[[Path], None] | None = None
     learned: bool = False
     half_logs: bool = False
+    mends: bool = False
+    unseen: bool = False
 
     @property
     def torch(self) -> bool:
@@ -70,7 +75,7 @@ def _untracked(root: Path) -> None:
 
 
 def _damage(root: Path) -> None:
-    shutil.copytree(root, root.with_name("whole"))
+    shutil.copytree(root, root.with_name("source") / "whole")
     for path in sorted((root / ".mlgit" / "objects").glob("*.pack"))[:2]:
         data = bytearray(path.read_bytes())
         data[len(data) // 4] ^= 1
@@ -78,11 +83,11 @@ def _damage(root: Path) -> None:
 
 
 def _spoil(root: Path) -> None:
-    (root / "model.safetensors").write_bytes(b"half a")
+    save(root / "model.safetensors", 9)
     (root / "notes.txt").unlink()
 
 
-VERBS: dict[str, Verb] = {
+_ALL: dict[str, Verb] = {
     "init": Verb(("init", "../new/deep")),
     "clone": Verb(("clone", ".", "../new/deep")),
     "import": Verb(("import", "../source/new.safetensors")),
@@ -111,13 +116,16 @@ VERBS: dict[str, Verb] = {
     "stash pop": Verb(("stash", "pop"), before=(("stash",),), edit=None),
     "stash drop": Verb(("stash", "drop"), before=(("stash",),)),
     "gc": Verb(
-        ("gc", "--grace", "0", "--expire-reflog", "0"), before=(("branch", "-D", "other"), ("reset", "like-main"))
+        ("gc", "--grace", "0", "--expire-reflog", "0"),
+        before=(("branch", "-D", "other"), ("reset", "like-main")),
+        half_logs=True,
+        unseen=True,
     ),
     "export": Verb(("export", "other", "../out/model.safetensors")),
     "export of a directory": Verb(("export", "other", "../out/model", "--format", "huggingface")),
     "export of a state dict": Verb(("export", "other", "../out/model.pt", "--format", "pt")),
-    "repack": Verb(("repack",)),
-    "fsck --repair-from": Verb(("fsck", "--repair-from", "../whole"), edit=_damage),
+    "repack": Verb(("repack",), unseen=True),
+    "fsck --repair-from": Verb(("fsck", "--repair-from", "../source/whole"), edit=_damage, mends=True, unseen=True),
     "config": Verb(("config", "user.name", "Grace")),
     "config --unset": Verb(("config", "--unset", "user.name"), before=(("config", "user.name", "Grace"),)),
     "task add": Verb(("task", "add", "odd", "--kind", "digits", "--set", "labels=parity", "--set", "part=auxiliary")),
@@ -129,6 +137,9 @@ VERBS: dict[str, Verb] = {
     "probe": Verb(("probe", "--task", "digit", "--from", "HEAD", "--lr", "1e-3", "--steps", "1"), learned=True),
     "certify": Verb(("certify", "HEAD", "-c", "../source/certificate.toml"), learned=True),
 }
+
+_KNOWN = {name for panel in main.VERBS.values() for name in panel}
+VERBS = {name: verb for name, verb in _ALL.items() if verb.arguments[0] in _KNOWN}
 
 
 def arrange(program: Program, place: Path) -> Path:
