@@ -328,7 +328,7 @@ def _fill(objects: ObjectDatabase, manifest: Manifest, tensors: Weights) -> None
 
 
 def store(transaction: Transaction, weights: Weights, bases: Manifest | None = None) -> dict[str, TensorEntry]:
-    """Write weights, one tensor at a time.
+    """Write weights, one tensor at a time; what is known to be stored by its id is not read.
 
     Args:
         transaction: Where to; its end publishes them.
@@ -346,7 +346,11 @@ def store(transaction: Transaction, weights: Weights, bases: Manifest | None = N
     known_forms = forms(weights)
     for name in known_forms:
         check_name(name, "tensor")
-    for name, parts in _flow(weights, sorted(known_forms)):
+    for name, form in known_forms.items():
+        tensor_id: TensorId | None = getattr(form, "id", None)
+        if tensor_id is not None and tensor_id in transaction:
+            entries[name] = TensorEntry(id=tensor_id, dtype=form.dtype, shape=tuple(form.shape))
+    for name, parts in _flow(weights, sorted(known_forms.keys() - entries.keys())):
         form, base = known_forms[name], known.get(name)
         same_form = base is not None and (base.dtype, base.shape) == (form.dtype, form.shape)
         tensor_id = transaction.put_tensor(
@@ -354,10 +358,10 @@ def store(transaction: Transaction, weights: Weights, bases: Manifest | None = N
             form.shape,
             parts,
             base=base.id if base and same_form else None,
-            expected=getattr(form, "id", None),  # what is known to be stored is not read
+            expected=getattr(form, "id", None),
         )
         entries[name] = TensorEntry(id=tensor_id, dtype=form.dtype, shape=form.shape)
-    return entries
+    return dict(sorted(entries.items()))
 
 
 def _flow(weights: Weights, names: Iterable[str]) -> Iterator[tuple[str, Iterable[Buffer]]]:

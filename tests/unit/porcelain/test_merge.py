@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from mlgit.errors import (
     MlgitError,
     NotFoundError,
 )
+from mlgit.evaluation.evaluator import Evaluator
 from mlgit.merging.criterion import Verdict
 from mlgit.merging.curve import Curve
 from mlgit.objects import Role, Stage, Timestamp
 from mlgit.porcelain import export as exporting
+from mlgit.porcelain import pool
 from mlgit.porcelain import switch as switching
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.commit_weights import commit_weights
@@ -39,7 +42,7 @@ from mlgit.repository import Repository
 from mlgit.storage.objects import ObjectDatabase
 from mlgit.tasks.arrays import ArrayDomain
 from mlgit.training.hyper import HyperParameters
-from mlgit.weights.stored import load
+from mlgit.weights.stored import StoredWeights, load
 
 Fingerprint = Callable[[Path], dict[str, str]]
 SOUP = ("digit/0", "digit/1", "digit/2")
@@ -463,3 +466,69 @@ def test_members_of_merges_are_the_same_for_every_set_of_candidates(repo: Reposi
         members = [parent for parent in made.commit.parents if parent.role is Role.MERGE]
         assert [parent.id for parent in members] == sorted(map(repo.resolve, chosen))
         assert [parent.coefficient for parent in members] == [0.5, 0.5]
+
+
+# ----------------------------------------------------------------------- models that do not fit into memory together
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "greedy"])
+def test_models_that_are_read_when_they_are_needed_give_the_commit_of_those_held_in_memory(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    options = MergeOptions(strategy=strategy, lmc="full")
+    held = merge(repo, SOUP, "m", task="digit", options=options)
+    monkeypatch.setattr(pool, "HELD_BYTES", 0)
+    monkeypatch.setattr(pool, "load", lambda *_: pytest.fail("a whole model was read"))
+    read = merge(repo, SOUP, "m", task="digit", options=options)
+    assert held.commit is not None
+    assert read.commit is not None
+    assert read.commit.manifest == held.commit.manifest
+    assert read.commit.made == held.commit.made
+    assert read.commit.metrics == held.commit.metrics
+
+
+def test_greedy_evaluates_m_models_m_plus_one_times_and_reads_each_once(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    evaluations: list[int] = []
+
+    def read_into(weights: StoredWeights, name: str, target: memoryview) -> None:
+        reads[weights.entries[name].id] += 1
+        reading(weights, name, target)
+
+    def predict(evaluator: Evaluator, *arguments: object, **options: object) -> object:
+        evaluations.append(1)
+        return predicting(evaluator, *arguments, **options)  # type: ignore[arg-type]  # handed through
+
+    reading, predicting = StoredWeights.read_into, Evaluator.predict
+    monkeypatch.setattr(StoredWeights, "read_into", read_into)
+    monkeypatch.setattr(Evaluator, "predict", predict)
+    monkeypatch.setattr(pool, "HELD_BYTES", 0)
+    made = merge(repo, SOUP, "m", task="digit", options=MergeOptions(strategy="greedy", lmc="off"))
+    assert made.commit is not None
+    assert made.commit.made["ranking"] == "recorded scores"
+    assert len(evaluations) == len(SOUP) + 1
+    manifests = [repo.manifest_of(repo.resolve(name)) for name in SOUP]
+    tensors = Counter(entry.id for manifest in manifests for entry in manifest.tensors.values())
+    assert reads == tensors
+
+
+def test_a_merge_without_data_reads_no_tensor_that_all_models_share(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def read_into(weights: StoredWeights, name: str, target: memoryview) -> None:
+        names.append(name)
+        reading(weights, name, target)
+
+    reading = StoredWeights.read_into
+    branch(repo, "twin", "digit/0")
+    weights = weights_of(repo, "digit/0")
+    changed = next(name for name, tensor in sorted(weights.items()) if tensor.is_floating_point() and tensor.ndim > 1)
+    weights[changed].add_(1)
+    commit_weights(repo, weights, "one tensor is another one")
+    monkeypatch.setattr(StoredWeights, "read_into", read_into)
+    merge(repo, ("digit/0", "twin"), "m")
+    assert names == [changed] * 2
