@@ -36,7 +36,7 @@ class PythonScheme(ModelScheme):
             NotFoundError: No such module or callable.
             JobFailedError: The code raised something.
         """
-        module_name, attribute = _parse(rest)
+        _parse(rest)
         if not options.trust_code:
             raise InvalidInputError(
                 f"'python:{rest}' runs code that is not mlgit's",
@@ -48,15 +48,35 @@ class PythonScheme(ModelScheme):
             arguments["num_classes"] = options.num_classes
         if options.pretrained is not None:
             arguments["pretrained"] = options.pretrained
-        with _searching(module_name, options.search):
-            function = _find(module_name, attribute, options.search)
-            with ForeignCode(f"'python:{rest}'", "the code of the model raised this; run it by itself to see where"):
-                model: object = function(**arguments)
+        outside = ForeignCode(f"'python:{rest}'", "the code of the model raised this; run it by itself to see where")
+        with find_callable(rest, options.search) as function, outside:
+            model: object = function(**arguments)
         if not isinstance(model, nn.Module):
             raise InvalidInputError(
                 f"'python:{rest}' returned {type(model).__name__}, not a torch module", kind="not-a-module"
             )
         return model
+
+
+@contextmanager
+def find_callable(rest: str, search: Path | None) -> Iterator[Callable[..., object]]:
+    """Import trusted code; while the block runs, it may import more from where it was found.
+
+    Args:
+        rest: ``package.module:callable``.
+        search: A directory that is looked into first, or None; then Python's path.
+
+    Yields:
+        The callable.
+
+    Raises:
+        InvalidInputError: The text is malformed, or leads to something that cannot be called.
+        NotFoundError: No such module or callable.
+        JobFailedError: The module raised something while it was imported.
+    """
+    module_name, attribute = _parse(rest)
+    with _searching(module_name, search):
+        yield _find(module_name, attribute, search)
 
 
 def _parse(rest: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ def certify(
     """
     commit_id = repository.resolve(revision)
     definition = read_certificate(certificate)
-    task = open_named_task(repository, definition.task)
+    task = open_named_task(repository, definition.task, runtime, progress)
     reference = TaskRef(task.name, task.digest)
     check_data(definition, reference)
     trial = repository.commit_of(commit_id).made.get("trial")

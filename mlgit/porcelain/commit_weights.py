@@ -11,7 +11,7 @@ from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.commit import CommitResult, commit
 from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
-from mlgit.porcelain.open_model import open_named_task
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
 from mlgit.porcelain.pending_run import PendingRun, save_run
 from mlgit.porcelain.train import check_weights_committed
 from mlgit.repository import Repository
@@ -27,6 +27,7 @@ def commit_weights(
     metrics: Mapping[str, float] | None = None,
     made: Mapping[str, JsonValue] | None = None,
     actor: Actor = ANYONE,
+    runtime: Runtime = DEFAULT_RUNTIME,
 ) -> CommitResult:
     """Write a state dict into the working directory and commit it.
 
@@ -40,6 +41,7 @@ def commit_weights(
         metrics: Measured values.
         made: How they were made.
         actor: Who and when.
+        runtime: Whether a task may run code from outside.
 
     Raises:
         InvalidInputError: No weights, a tensor that cannot be stored, or no message.
@@ -51,7 +53,7 @@ def commit_weights(
     check_text(message, "the message")
     if not weights:
         raise InvalidInputError("there are no weights to commit", kind="nothing-to-commit")
-    opened = None if task is None else open_named_task(repository, task)
+    opened = None if task is None else open_named_task(repository, task, runtime)
     head = repository.head
     by_task = Stage.SNAPSHOT if opened is None else Stage.TARGET if opened.test_domain else Stage.AUXILIARY
     digest = {} if opened is None else {"data_digest": opened.data_digest}

@@ -65,7 +65,7 @@ def evaluate(
         InvalidInputError: An unknown split, a task without a test domain, or models that cannot be run on it.
         NotFoundError: No such revision or task.
     """
-    opened = open_named_task(repository, task)
+    opened = open_named_task(repository, task, runtime, progress)
     found = predict_commits(
         repository,
         repository.resolve_many(revisions),

@@ -11,9 +11,10 @@ from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.models.factories import build
 from mlgit.models.network import Network
 from mlgit.objects import BlobFile, Manifest
+from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 from mlgit.tasks.definition import TaskDefinition
-from mlgit.tasks.kinds import open_task
+from mlgit.tasks.kinds import Place, open_task
 from mlgit.tasks.task import Task
 from mlgit.worktree.model_file import MODEL_FILE, read_model_file
 
@@ -112,11 +113,40 @@ def data_path(repository: Repository, name: str) -> Path | None:
     return None if text is None else Path(text).expanduser()
 
 
-def open_named_task(repository: Repository, name: str) -> Task:
+def task_place(
+    repository: Repository, data: Path | None, runtime: Runtime = DEFAULT_RUNTIME, progress: Progress | None = None
+) -> Place:
+    """Return what a task may use on this machine.
+
+    Digests and decoded images are kept below ``data.cache``: a path, absolute or from the repository's root; ``off``
+    for nowhere; ``.mlgit/cache`` unless it is set.
+
+    Args:
+        repository: Has the settings.
+        data: Where the task's data lie.
+        runtime: Whether outside code may run.
+        progress: Is told of long work.
+    """
+    text = repository.settings.text("data.cache")
+    cache = repository.folder / "cache" if text is None else repository.root / Path(text).expanduser()
+    return Place(
+        data=data,
+        cache=None if text == "off" else cache,
+        trust_code=runtime.trust_code,
+        search=repository.root,
+        progress=progress or NoProgress(),
+    )
+
+
+def open_named_task(
+    repository: Repository, name: str, runtime: Runtime = DEFAULT_RUNTIME, progress: Progress | None = None
+) -> Task:
     """Open a task with its data.
 
     Raises:
         NotFoundError: No such task, or its data are not where they should be.
-        InvalidInputError: Its data cannot be used.
+        InvalidInputError: Its data cannot be used, or it runs code that is not trusted.
+        JobFailedError: Code from outside failed.
     """
-    return open_task(find_definition(repository, name), data_path(repository, name))
+    definition = find_definition(repository, name)
+    return open_task(definition, place=task_place(repository, data_path(repository, name), runtime, progress))

@@ -114,7 +114,7 @@ def open_pool(
     check_compatible(tensors, ignore=(head + ".",) if featurizers_only else ())
     if headers_only or not ids:
         return Pool(tuple(ids), manifests, head=head)
-    opened = None if task is None else open_named_task(repository, task)
+    opened = None if task is None else open_named_task(repository, task, runtime)
     if opened is not None and not judge_any_split:
         _check_lineage(repository, opened, ids, trial, auxiliary=featurizers_only)
     weights = _weights(repository, manifests, several_times=opened is not None)

@@ -71,7 +71,7 @@ def probe(
         InvalidInputError: The model or the data cannot be used.
         JobFailedError: Training failed.
     """
-    opened = open_named_task(repository, task)
+    opened = open_named_task(repository, task, runtime, progress)
     pretrained = pretrained_commit(repository, repository.resolve(start))
     return shared_probe(
         repository,

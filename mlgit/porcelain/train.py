@@ -120,7 +120,7 @@ def train(
             finished before stays: the next run needs it.
     """
     how = options or TrainOptions()
-    opened = open_named_task(repository, task)
+    opened = open_named_task(repository, task, runtime, progress)
     start_id = repository.resolve(start)
     stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
     check_stage(stage)

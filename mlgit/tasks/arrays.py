@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from blake3 import blake3
 
 from mlgit.errors import InvalidInputError
 from mlgit.objects.encoding import JsonValue, canonical_json
-from mlgit.tasks.split import DomainData
+from mlgit.tasks.split import CPU, DomainData
 
 
 @final
@@ -27,6 +27,8 @@ class ArrayDomain(DomainData):
         InvalidInputError: Shapes or dtypes do not fit together.
     """
 
+    augments: ClassVar[bool] = False
+
     def __init__(self, name: str, pixels: torch.Tensor, labels: torch.Tensor, *, mean: float, std: float) -> None:
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or labels.dtype != torch.int64:
             raise InvalidInputError(f"domain '{name}' is not uint8 (N, C, H, W) with int64 labels", kind="bad-domain")
@@ -42,14 +44,14 @@ class ArrayDomain(DomainData):
         self._values = (torch.arange(256, dtype=torch.float32) / 255 - mean) / std
         self.digest = self._hash()
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
+    def images(self, indices: torch.Tensor, device: torch.device = CPU) -> torch.Tensor:
         """Return normalised images, float32 (B, C, H, W)."""
-        return self._values[self.pixels[indices].long()]
+        return self._values[self.pixels[indices].long()].to(device)
 
-    def augmented(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def augmented(self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = CPU) -> torch.Tensor:
         """Return the images as they are: their domain is their augmentation."""
         del generator
-        return self.images(indices)
+        return self.images(indices, device)
 
     def subset(self, indices: torch.Tensor) -> Self:
         """Return the images at ``indices``."""

@@ -14,9 +14,9 @@ from mlgit.objects.manifest import check_name
 
 MAX_NAME = 100
 _NAME = re.compile(r"[^\W_][\w.+-]*")  # starts with a letter or digit; no slash, space or quote
-_KIND = re.compile(r"[a-z][a-z0-9-]*")
+_KIND = re.compile(r"[a-z][a-z0-9-]*(:[\w.]+:[\w.]+)?")
 _MACHINE_PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|file:")
-_RESERVED = frozenset({"kind", "test_domain", "data", "name"})
+_RESERVED = frozenset({"kind", "test_domain", "data", "name", "preset"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,12 @@ class TaskDefinition:
 
     Attributes:
         name: Letters, digits, ``. _ + -``, starting with a letter or digit; at most 100 characters.
-        kind: A row of ``TASK_KINDS``: ``digits``. Not looked up here: a clone may lack a plug-in and still list tasks.
+        kind: A row of ``TASK_KINDS``: ``digits``; or ``python:package.module:callable``. Not looked up here: a clone
+            may lack a plug-in and still list tasks.
         test_domain: The domain that training and selection never see, or None: all domains train (auxiliary use).
         options: What else the kind needs, plain JSON without null; checked by the kind.
+        preset: The published dataset this is, a row of ``PRESETS``, for its name, how long it is trained and what it
+            should hold; or None. Not looked up here.
 
     Raises:
         InvalidInputError: A name with characters that could do harm, or an option that is a path of this machine.
@@ -37,6 +40,7 @@ class TaskDefinition:
     kind: str
     test_domain: str | None = None
     options: Mapping[str, JsonValue] = field(default_factory=dict)
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "task")
@@ -50,6 +54,8 @@ class TaskDefinition:
             raise InvalidInputError(f"{self.kind[:80]!a} cannot name a kind of task", kind="bad-name")
         if self.test_domain is not None:
             check_domain(self.test_domain)
+        if self.preset is not None:
+            check_name(self.preset, "preset")
         for key, value in self.options.items():
             check_name(key, "option")
             _check_option(self.name, key, value)
@@ -57,8 +63,10 @@ class TaskDefinition:
         object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
 
     def to_table(self) -> dict[str, JsonValue]:
-        """Return the TOML table: ``kind``, ``test_domain`` where there is one, then the options by name."""
+        """Return the TOML table: ``kind``, ``preset`` and ``test_domain`` where there are any, the options by name."""
         table: dict[str, JsonValue] = {"kind": self.kind}
+        if self.preset is not None:
+            table["preset"] = self.preset
         if self.test_domain is not None:
             table["test_domain"] = self.test_domain
         return table | dict(self.options)
@@ -88,7 +96,10 @@ class TaskDefinition:
             )
         if test_domain is not None and not isinstance(test_domain, str):
             raise InvalidInputError(f"task {name[:80]!a}: 'test_domain' is not text", kind="bad-task")
-        return cls(name=name, kind=kind, test_domain=test_domain, options=values)
+        preset = values.pop("preset", None)
+        if preset is not None and not isinstance(preset, str):
+            raise InvalidInputError(f"task {name[:80]!a}: 'preset' is not text", kind="bad-task")
+        return cls(name=name, kind=kind, test_domain=test_domain, options=values, preset=preset)
 
 
 def check_domain(name: str) -> None:

@@ -14,6 +14,7 @@ from blake3 import blake3
 from mlgit.errors import InvalidInputError
 from mlgit.objects.encoding import JsonValue, canonical_json
 
+CPU = torch.device("cpu")
 HOLDOUT = 0.2
 """Share of a training domain that is kept for ID validation."""
 
@@ -25,8 +26,10 @@ class DomainData(ABC):
         name: The domain.
         labels: int64 (N,), indices into the task's classes.
         digest: BLAKE3, hexadecimal, of all that the numbers depend on: images and labels in order, preprocessing.
+        augments: Whether ``augmented`` gives anything else than ``images``; if not, images can be read once.
     """
 
+    augments: ClassVar[bool] = True
     name: str
     labels: torch.Tensor
     digest: str
@@ -35,29 +38,31 @@ class DomainData(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
+    def images(self, indices: torch.Tensor, device: torch.device = CPU) -> torch.Tensor:
         """Return images without augmentation.
 
         Args:
-            indices: int64 (B,), from 0 to ``len(self) - 1``.
+            indices: int64 (B,), from 0 to ``len(self) - 1``, on the CPU.
+            device: Where the images are wanted.
 
         Returns:
-            float32 (B, C, H, W), normalised, on the CPU.
+            float32 (B, C, H, W), normalised, on the device.
 
         Raises:
             InvalidInputError: An image cannot be read; it is named.
         """
 
     @abstractmethod
-    def augmented(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def augmented(self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = CPU) -> torch.Tensor:
         """Return images as training sees them; all randomness comes from ``generator``.
 
         Args:
-            indices: int64 (B,), from 0 to ``len(self) - 1``.
+            indices: int64 (B,), from 0 to ``len(self) - 1``, on the CPU.
             generator: A CPU generator.
+            device: Where the images are wanted.
 
         Returns:
-            float32 (B, C, H, W), normalised, on the CPU.
+            float32 (B, C, H, W), normalised, on the device.
 
         Raises:
             InvalidInputError: An image cannot be read; it is named.

@@ -21,14 +21,16 @@ class TaskData:
     Attributes:
         domains: At least one, in string order, each with at least one image.
         classes: Names of the labels 0, 1, ….
-        input_shape: Channels, height and width of an image.
+        input_shape: Channels, height and width of an image; the shape of one example for data that are no images.
         ignored: Files that were passed over, for a warning.
+        notes: What else is remarkable, for people.
     """
 
     domains: tuple[DomainData, ...]
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -75,7 +77,7 @@ class Task:
         return len(self.data.classes)
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
+    def input_shape(self) -> tuple[int, ...]:
         """Channels, height and width of an image."""
         return self.data.input_shape
 

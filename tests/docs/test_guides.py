@@ -100,3 +100,10 @@ def test_the_kind_of_the_guide_names_a_broken_file(tmp_path: Path, pets: Path, c
     assert result.returncode == 2
     assert "sketch.npz' cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_kind_of_task_of_the_guide_passes_the_contract(tmp_path: Path) -> None:
+    environment = install(tmp_path, "add-a-task-kind.md", "npz_task")
+    (tmp_path / "test_npz.py").write_text(blocks("add-a-task-kind.md", "python")[1])
+    output = run(environment, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_npz.py")
+    assert int(re.findall(r"(\d+) passed", output)[0]) >= 12

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
@@ -17,6 +16,7 @@ from mlgit.tasks.arrays import ArrayDomain
 from mlgit.tasks.definition import TaskDefinition
 from mlgit.tasks.kinds.kind import TaskKind
 from mlgit.tasks.kinds.shifts import SHIFTS, Pixels
+from mlgit.tasks.place import Place
 from mlgit.tasks.task import Task, TaskData
 
 SOURCE = "112d3db595b93626c22ec25ae4d78ce54f1a88dbdc1a1efa16b7d418a0f0e0d0"
@@ -88,16 +88,16 @@ class DigitsKind(TaskKind):
             raise InvalidInputError("option 'domains' is empty or names one twice", kind="bad-option")
         object.__setattr__(self, "domains", tuple(sorted(self.domains)))
 
-    def open(self, definition: TaskDefinition, data: Path | None) -> Task:
+    def open(self, definition: TaskDefinition, place: Place) -> Task:
         """Make the images; they are the same on every machine.
 
         Raises:
             InvalidInputError: scikit-learn is missing or has other digits, or a path was given.
             NotFoundError: The test domain is none of the domains.
         """
-        if data is not None:
+        if place.data is not None:
             raise InvalidInputError(
-                f"task '{definition.name}' brings its own data: '{data}' is not used",
+                f"task '{definition.name}' brings its own data: '{place.data}' is not used",
                 kind="needless-data",
                 hint="leave `--data` out",
             )

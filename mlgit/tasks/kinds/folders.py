@@ -10,6 +10,7 @@ from pathlib import Path
 from mlgit.errors import InvalidInputError
 from mlgit.fileio import file_system_error
 from mlgit.objects.manifest import check_name
+from mlgit.tasks.picture_task import Listing
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What an image's name may end with, in any case of letters."""
@@ -17,74 +18,113 @@ _LEFTOVERS = frozenset({"__MACOSX", "lost+found"})
 _SHOWN = 10
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What a directory holds.
+@dataclass(frozen=True, kw_only=True)
+class FolderRules:
+    """What may be otherwise than in a plain folder of folders.
 
     Attributes:
-        root: The directory.
-        classes: Names in string order, the same in every domain.
-        domains: Domain -> paths ``<domain>/<class>/<image>``; domains, classes and files in string order.
-        ignored: Files that are no images, relative to ``root``.
+        domains: The folders that are domains, others are passed over; empty: all of them are.
+        exclude: Paths relative to the root that are passed over: domains, class folders, files.
+        allow_missing_classes: Take a domain that has no folder for a class as one without such images.
     """
 
-    root: Path
-    classes: tuple[str, ...]
-    domains: Mapping[str, tuple[str, ...]]
-    ignored: tuple[str, ...]
-
-    def label(self, path: str) -> int:
-        """Return the index of the class of an image."""
-        return self.classes.index(path.split("/")[1])
+    domains: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_missing_classes: bool = False
 
 
-def list_images(root: Path) -> Listing:
+_PLAIN = FolderRules()
+
+
+def list_images(root: Path, rules: FolderRules = _PLAIN) -> Listing:
     """Read the names of all images below ``root``; opens none of them.
+
+    Classes are the union of the class folders of all domains, numbered in string order, so that a number means the
+    same in every domain. Domains, classes and files are in string order.
 
     Args:
         root: An existing directory.
+        rules: What to look at.
 
     Raises:
         InvalidInputError: No domain, a domain or class without images, a class folder missing in one domain, an image
             or directory at the wrong level, a link that leaves ``root``, or a name that could do harm.
         FileSystemError: A directory cannot be read.
     """
-    ignored: list[str] = []
+    scan = _Scan(root, rules)
     found = {
         domain: {
-            name: tuple(_children(root, f"{domain}/{name}", ignored, folders=False))
-            for name in _children(root, domain, ignored, folders=True)
+            name: tuple(scan.children(f"{domain}/{name}", folders=False))
+            for name in scan.children(domain, folders=True)
         }
-        for domain in _children(root, "", ignored, folders=True)
+        for domain in scan.domains()
     }
     classes = tuple(sorted({name for domain in found.values() for name in domain}))
-    _check(root, found, classes)
+    notes = _check(root, found, classes, rules)
+    notes += [f"excluded '{path}' is not there" for path in rules.exclude if path not in scan.excluded]
     domains = {
-        domain: tuple(f"{domain}/{name}/{file}" for name in classes for file in found[domain][name]) for domain in found
+        domain: tuple(
+            (f"{domain}/{name}/{file}", label)
+            for label, name in enumerate(classes)
+            for file in found[domain].get(name, ())
+        )
+        for domain in found
     }
-    return Listing(root=root, classes=classes, domains=domains, ignored=tuple(sorted(ignored)))
+    return Listing(root=root, classes=classes, domains=domains, ignored=tuple(sorted(scan.ignored)), notes=tuple(notes))
 
 
-def _children(root: Path, inside: str, ignored: list[str], *, folders: bool) -> Iterator[str]:
-    """Yield the names of the folders, or of the images, in one folder, in string order."""
-    for entry in _entries(root / inside):
-        path = f"{inside}/{entry.name}" if inside else entry.name
-        if entry.name.startswith(".") or entry.name in _LEFTOVERS:
-            continue
-        check_name(entry.name, "file")
-        _check_link(root, entry, path)
-        is_image = entry.is_file() and entry.name.lower().endswith(SUFFIXES)
-        if entry.is_dir() if folders else is_image:
-            yield entry.name
-        elif entry.is_dir() or is_image:
-            what = "directory" if entry.is_dir() else "image"
+class _Scan:
+    """Lists folders and notes what is passed over."""
+
+    def __init__(self, root: Path, rules: FolderRules) -> None:
+        self.root = root
+        self.rules = rules
+        self.ignored: list[str] = []
+        self.excluded: set[str] = set()
+
+    def domains(self) -> list[str]:
+        """Return the folders that are domains, and note the others."""
+        present = list(self.children("", folders=True))
+        wanted = sorted(self.rules.domains) or present
+        missing = [name for name in wanted if name not in present and name not in self.excluded]
+        if missing:
+            names = ", ".join(f"'{name}'" for name in missing)
             raise InvalidInputError(
-                f"{what} '{path}' in '{root}' lies at the wrong level",
-                kind="bad-layout",
-                hint="images lie at <domain>/<class>/<image>, and nowhere else",
+                f"'{self.root}' has no folder for {names}",
+                kind="missing-domain",
+                hint="its folders: " + (", ".join(present[:_SHOWN]) or "none"),
             )
-        else:
-            ignored.append(path)
+        self.ignored += [f"{name}/" for name in present if name not in wanted]
+        return [name for name in wanted if name in present]
+
+    def children(self, inside: str, *, folders: bool) -> Iterator[str]:
+        """Yield the names of the folders, or of the images, in one folder, in string order."""
+        for entry in _entries(self.root / inside):
+            path = f"{inside}/{entry.name}" if inside else entry.name
+            if entry.name.startswith(".") or entry.name in _LEFTOVERS:
+                continue
+            if path in self.rules.exclude:
+                self.excluded.add(path)
+                continue
+            check_name(entry.name, "file")
+            check_link(self.root, path)
+            is_image = entry.is_file() and entry.name.lower().endswith(SUFFIXES)
+            if entry.is_dir() if folders else is_image:
+                yield entry.name
+            elif entry.is_dir() or is_image:
+                self._misplaced("directory" if entry.is_dir() else "image", path, at_root=not inside)
+            else:
+                self.ignored.append(path)
+
+    def _misplaced(self, what: str, path: str, *, at_root: bool) -> None:
+        if at_root and self.rules.domains:  # what the domains are is known: this is none of them
+            self.ignored.append(path)
+            return
+        raise InvalidInputError(
+            f"{what} '{path}' in '{self.root}' lies at the wrong level",
+            kind="bad-layout",
+            hint=f'images lie at <domain>/<class>/<image>; leave others out by `exclude = ["{path}"]`',
+        )
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -95,11 +135,16 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise file_system_error(error, "read", folder) from error
 
 
-def _check_link(root: Path, entry: os.DirEntry[str], path: str) -> None:
-    if not entry.is_symlink():
+def check_link(root: Path, path: str) -> None:
+    """Refuse a path below ``root`` that is a link to somewhere else, or to nothing.
+
+    Raises:
+        InvalidInputError: It is such a link.
+    """
+    if not (root / path).is_symlink():
         return
     try:
-        target = Path(entry.path).resolve(strict=True)
+        target = (root / path).resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself
         raise InvalidInputError(f"'{path}' in '{root}' is a link to nothing", kind="broken-link") from error
     if not target.is_relative_to(root.resolve()):
@@ -110,21 +155,31 @@ def _check_link(root: Path, entry: os.DirEntry[str], path: str) -> None:
         )
 
 
-def _check(root: Path, found: Mapping[str, Mapping[str, tuple[str, ...]]], classes: tuple[str, ...]) -> None:
+def _check(
+    root: Path, found: Mapping[str, Mapping[str, tuple[str, ...]]], classes: tuple[str, ...], rules: FolderRules
+) -> list[str]:
+    """Refuse what cannot be used, and return what is remarkable."""
     hint = "images lie at <domain>/<class>/<image>"
     if not found:
         raise InvalidInputError(f"'{root}' holds no domains", kind="empty-dataset", hint=hint)
     for domain, by_class in found.items():
         if not any(by_class.values()):
-            raise InvalidInputError(f"domain '{domain}' in '{root}' has no images", kind="empty-domain", hint=hint)
-    missing = [f"'{domain}/{name}'" for domain in found for name in classes if name not in found[domain]]
-    if missing:
+            raise InvalidInputError(
+                f"domain '{domain}' in '{root}' has no images",
+                kind="empty-domain",
+                hint=f'{hint}; if it is no domain, leave it out by `exclude = ["{domain}"]`',
+            )
+    missing = [f"{domain}/{name}" for domain in found for name in classes if name not in found[domain]]
+    if missing and not rules.allow_missing_classes:
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise InvalidInputError(
-            f"class folders are missing in '{root}': {', '.join(missing[:_SHOWN])}{more}",
+            f"class folders are missing in '{root}': {', '.join(repr(path) for path in missing[:_SHOWN])}{more}",
             kind="missing-class",
-            hint="every domain needs a folder for every class; leave it empty where a domain has no such images",
+            hint="every domain needs a folder for every class; where a domain has no such images, leave it empty, or "
+            "set `allow_missing_classes = true`",
         )
     for name in classes:
-        if not any(by_class[name] for by_class in found.values()):
+        if not any(by_class.get(name) for by_class in found.values()):
             raise InvalidInputError(f"class '{name}' in '{root}' has no images in any domain", kind="empty-class")
+    empty = [f"{domain}/{name}" for domain in found for name in classes if not found[domain].get(name)]
+    return [f"no images of this class in this domain: {path}" for path in empty]

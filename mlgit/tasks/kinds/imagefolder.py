@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, final
 
-from mlgit.errors import InvalidInputError, NotFoundError
+from mlgit.errors import InvalidInputError
 from mlgit.tasks.definition import TaskDefinition
-from mlgit.tasks.kinds.folders import list_images
+from mlgit.tasks.examples import Survey
+from mlgit.tasks.kinds.folders import FolderRules, list_images
 from mlgit.tasks.kinds.kind import TaskKind
-from mlgit.tasks.pictures import Decoder, PictureDomain, Preprocessing, inspect
-from mlgit.tasks.task import Task, TaskData
-
-MAX_SIZE = 4096
+from mlgit.tasks.picture_task import Listing, Reading, check_names, find_root, open_pictures, survey_pictures
+from mlgit.tasks.place import Place
+from mlgit.tasks.presets import folder_names
+from mlgit.tasks.task import Task
 
 
 @final
@@ -21,10 +21,16 @@ MAX_SIZE = 4096
 class ImageFolderKind(TaskKind):
     """A folder per domain, in it a folder per class, in it the images.
 
-    Domains, classes and files are in string order; every domain has a folder for every class.
+    Domains, classes and files are in string order. The classes are the folders of all domains together; every domain
+    has a folder for every class unless told otherwise.
 
     Attributes:
         image_size: Height and width that images are brought to, in pixels, 1 to 4,096.
+        decode_size: Images whose shorter side has more pixels are reduced to it when they are decoded, before they are
+            cropped or resized: for originals too large to be kept. 0 to 4,096; 0 keeps the originals.
+        domains: The folders that are domains; others are passed over. All folders are, unless given.
+        exclude: Paths relative to the folder of domains that are passed over: files, class folders, domains.
+        allow_missing_classes: Take a domain without a folder for a class as one without such images.
     """
 
     name: ClassVar[str] = "imagefolder"
@@ -32,49 +38,42 @@ class ImageFolderKind(TaskKind):
     needs_data: ClassVar[bool] = True
 
     image_size: int = 224
+    decode_size: int = 0
+    domains: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow_missing_classes: bool = False
 
     def __post_init__(self) -> None:
-        size: object = self.image_size  # from a file: the annotation is a hope
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIZE:
-            raise InvalidInputError(
-                f"option 'image_size' is {size!r}; 1 to {MAX_SIZE} pixels are allowed", kind="bad-option"
-            )
+        self._reading()
+        check_names("domains", self.domains)
+        check_names("exclude", self.exclude)
+        allowed: object = self.allow_missing_classes  # from a file: the annotation is a hope
+        if not isinstance(allowed, bool):
+            raise InvalidInputError("option 'allow_missing_classes' is not true or false", kind="bad-option")
 
-    def open(self, definition: TaskDefinition, data: Path | None) -> Task:
+    def open(self, definition: TaskDefinition, place: Place) -> Task:
         """List and hash all images; they are decoded when they are used.
 
         Args:
             definition: The task.
-            data: The folder with the domains, or the one that holds it under the task's name.
+            place: Its data are the folder with the domains, or the one that holds it under the name of the task or of
+                its preset.
 
         Raises:
             NotFoundError: No such directory or test domain.
             InvalidInputError: A layout that cannot be used (see ``list_images``), or a file that is no image.
         """
-        root = _root(definition, data)
-        listing = list_images(root)
-        decoder, preprocessing = Decoder(root), Preprocessing(self.image_size)
-        domains = tuple(
-            PictureDomain(name, inspect(root, paths, [listing.label(path) for path in paths]), decoder, preprocessing)
-            for name, paths in listing.domains.items()
-        )
-        shape = (3, self.image_size, self.image_size)
-        return Task(
-            definition,
-            TaskData(domains=domains, classes=listing.classes, input_shape=shape, ignored=listing.ignored),
-        )
+        return open_pictures(definition, self._listing(definition, place), self._reading(), place)
 
+    def survey(self, definition: TaskDefinition, place: Place) -> Survey:
+        """Read and decode every image."""
+        return survey_pictures(self._listing(definition, place), self._reading(), place)
 
-def _root(definition: TaskDefinition, data: Path | None) -> Path:
-    if data is None:
-        raise InvalidInputError(
-            f"where the data of task '{definition.name}' lie on this machine is not known",
-            kind="missing-data",
-            hint="give it with `--data DIR`",
+    def _listing(self, definition: TaskDefinition, place: Place) -> Listing:
+        rules = FolderRules(
+            domains=self.domains, exclude=self.exclude, allow_missing_classes=self.allow_missing_classes
         )
-    if not data.exists():
-        raise NotFoundError(f"'{data}', the data of task '{definition.name}', does not exist", kind="missing-data")
-    if not data.is_dir():
-        raise InvalidInputError(f"'{data}', the data of task '{definition.name}', is no directory", kind="bad-layout")
-    inner = data / definition.name
-    return inner if inner.is_dir() else data
+        return list_images(find_root(definition, place.data, folder_names(definition.preset)), rules)
+
+    def _reading(self) -> Reading:
+        return Reading(image_size=self.image_size, decode_size=self.decode_size)

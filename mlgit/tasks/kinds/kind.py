@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from mlgit.errors import InvalidInputError, did_you_mean
 from mlgit.tasks.definition import TaskDefinition
+from mlgit.tasks.place import Place
 
 if TYPE_CHECKING:
+    from mlgit.tasks.examples import Survey
     from mlgit.tasks.task import Task  # imports torch; listing kinds does not
 
 K = TypeVar("K", bound="TaskKind")
@@ -29,17 +30,25 @@ class TaskKind(ABC):
     """Whether a path on this machine must be given."""
 
     @abstractmethod
-    def open(self, definition: TaskDefinition, data: Path | None) -> Task:
+    def open(self, definition: TaskDefinition, place: Place) -> Task:
         """Find the data and check them.
 
         Args:
             definition: The task; its options are this object's fields.
-            data: Where data lie on this machine, or None.
+            place: Where data lie on this machine, and what else may be used there.
 
         Raises:
             NotFoundError: No such path or test domain.
-            InvalidInputError: Data that cannot be used.
+            InvalidInputError: Data that cannot be used, or code that is not trusted.
         """
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """Kinds that can look at every example although the task cannot be opened."""
+
+    def survey(self, definition: TaskDefinition, place: Place) -> Survey:
+        """Read every example, whatever is remembered of it; name those that cannot be read."""
 
 
 def configure(kind: type[K], definition: TaskDefinition) -> K:

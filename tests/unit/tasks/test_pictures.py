@@ -7,8 +7,14 @@ import pytest
 import torch
 from PIL import Image
 from torchvision import transforms as first_generation
+from torchvision.transforms import v2
 
-from mlgit.tasks.pictures import Decoder, PictureDomain, Preprocessing, inspect
+from mlgit.errors import InvalidInputError
+from mlgit.tasks.augmentation import draw
+from mlgit.tasks.decoding import Decoder, MemoryCache, Picture
+from mlgit.tasks.file_index import FileIndex
+from mlgit.tasks.pictures import PictureDomain
+from mlgit.tasks.preprocessing import Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -26,9 +32,18 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def domain(root: Path, *names: str, size: int = 24, room_bytes: int = 2**20) -> PictureDomain:
-    pictures = inspect(root, names, range(len(names)))
-    return PictureDomain("d", pictures, Decoder(root, room_bytes), Preprocessing(size))
+def domain(
+    root: Path,
+    *names: str,
+    size: int = 24,
+    room_bytes: int = 2**20,
+    decode_size: int = 0,
+    resize_first: bool = False,
+) -> PictureDomain:
+    files = FileIndex(root).read(names)
+    pictures = [Picture(name, label, file.digest) for label, (name, file) in enumerate(zip(names, files, strict=True))]
+    source = MemoryCache(Decoder(root, decode_size), room_bytes)
+    return PictureDomain("d", pictures, source, Preprocessing(size, resize_first), decode_size=decode_size)
 
 
 def test_plain_images_equal_the_published_preprocessing(root: Path) -> None:
@@ -42,23 +57,36 @@ def test_plain_images_equal_the_published_preprocessing(root: Path) -> None:
     torch.testing.assert_close(images, expected, atol=1e-6, rtol=0)
 
 
-def test_augmented_images_equal_the_published_ones_for_the_same_seed(root: Path) -> None:
-    published = first_generation.Compose(
-        [
-            first_generation.RandomResizedCrop(24, scale=(0.7, 1.0)),
-            first_generation.RandomHorizontalFlip(),
-            first_generation.ColorJitter(0.3, 0.3, 0.3, 0.3),
-            first_generation.RandomGrayscale(),
-            first_generation.ToTensor(),
-            first_generation.Normalize(MEAN, STD),
-        ]
-    )
-    images = domain(root, "a.png", "b.png").augmented(torch.tensor([0, 1]), torch.Generator().manual_seed(3))
-    seeds = torch.randint(2**63 - 1, (2,), generator=torch.Generator().manual_seed(3)).tolist()
-    for name, seed, image in zip(("a.png", "b.png"), seeds, images, strict=True):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            torch.testing.assert_close(image, published(Image.open(root / name)), atol=1e-6, rtol=0)
+def oracle(image: Image.Image, drawn, row: int, size: int, first: bool) -> torch.Tensor:
+    """Transform one image by torchvision's functions for single images, with the numbers that were drawn."""
+    f = v2.functional
+    pixels = f.pil_to_tensor(image.convert("RGB"))
+    if first:
+        pixels = f.resize(pixels, [size, size])
+    pixels = f.resized_crop(pixels, *drawn.boxes[row].tolist(), [size, size])
+    pixels = f.horizontal_flip(pixels) if drawn.flips[row] else pixels
+    result = f.to_dtype(pixels, torch.float32, scale=True)
+    changes = (f.adjust_brightness, f.adjust_contrast, f.adjust_saturation, f.adjust_hue)
+    for operation in drawn.order[row].tolist():
+        result = changes[operation](result, float(drawn.strengths[row, operation]))
+    result = f.rgb_to_grayscale(result, num_output_channels=3) if drawn.greys[row] else result
+    return f.normalize(result, list(MEAN), list(STD))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_augmented_images_equal_those_of_torchvision_image_by_image(root: Path, first: bool) -> None:
+    names = ("a.png", "b.png", "grey.png", "palette.png", "c.png") * 14  # more than are changed at once
+    data = domain(root, *names, size=20, resize_first=first)
+    images = data.augmented(torch.arange(len(names)), torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    opened = [data.source.pixels(picture) for picture in data.pictures]
+    for start in range(0, len(names), 32):
+        part = opened[start : start + 32]
+        sizes = torch.tensor([(20, 20) if first else pixels.shape[:2] for pixels in part])
+        drawn = draw(sizes, generator)
+        for row, pixels in enumerate(part):
+            expected = oracle(Image.fromarray(pixels), drawn, row, 20, first)
+            torch.testing.assert_close(images[start + row], expected, atol=2e-5, rtol=0)
 
 
 def test_augmentation_is_a_function_of_the_generator_and_leaves_the_global_one_alone(root: Path) -> None:
@@ -89,13 +117,13 @@ def test_palettes_with_transparency_are_read_without_a_warning(root: Path) -> No
 
 
 @pytest.mark.parametrize("room_bytes", [0, 2 * 3 * 50 * 40, 2**20])
-def test_the_cache_changes_nothing_and_keeps_to_its_room(root: Path, room_bytes: int) -> None:
+def test_what_is_kept_changes_nothing_and_keeps_to_its_room(root: Path, room_bytes: int) -> None:
     data = domain(root, "a.png", "b.png", "c.png", "d.png", room_bytes=room_bytes)
     unlimited = domain(root, "a.png", "b.png", "c.png", "d.png")
     for _ in range(2):
         assert torch.equal(data.images(torch.arange(4)), unlimited.images(torch.arange(4)))
-    kept = data._decoder._kept
-    assert len(kept) == min(4, room_bytes // (3 * 50 * 40))
+    assert isinstance(data.source, MemoryCache)
+    assert len(data.source._kept) == min(4, room_bytes // (3 * 50 * 40))
 
 
 def test_a_decoded_image_is_read_once(root: Path) -> None:
@@ -111,3 +139,40 @@ def test_a_subset_keeps_order_and_labels(root: Path) -> None:
     assert part.labels.tolist() == [2, 0]
     assert torch.equal(part.images(torch.arange(2)), data.images(torch.tensor([2, 0])))
     assert part.digest != data.subset(torch.tensor([0, 2])).digest
+
+
+def test_large_originals_are_reduced_to_the_decode_size_with_their_aspect_ratio_kept(root: Path) -> None:
+    data = domain(root, "a.png", "grey.png", decode_size=30)
+    assert [data.source.pixels(picture).shape for picture in data.pictures] == [(30, 38, 3), (30, 30, 3)]
+    expected = Image.open(root / "a.png").resize((38, 30), Image.Resampling.BILINEAR)
+    assert np.array_equal(data.source.pixels(data.pictures[0]), np.asarray(expected))
+    assert domain(root, "a.png", decode_size=64).source.pixels(data.pictures[0]).shape == (40, 50, 3)
+
+
+def test_everything_that_changes_numbers_is_in_the_digest(root: Path) -> None:
+    made = [
+        domain(root, "a.png"),
+        domain(root, "a.png", size=25),
+        domain(root, "a.png", decode_size=30),
+        domain(root, "a.png", resize_first=True),
+        domain(root, "b.png"),
+    ]
+    assert len({each.digest for each in made}) == len(made)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(root: Path) -> None:
+    (root / "a.png").write_bytes((root / "a.png").read_bytes()[:-60])
+    with pytest.raises(InvalidInputError, match=r"a\.png") as caught:
+        domain(root, "a.png").images(torch.tensor([0]))
+    assert caught.value.kind == "unreadable-image"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_device_gives_the_same_images_but_for_rounding(root: Path) -> None:
+    data = domain(root, *("a.png", "b.png", "c.png", "d.png") * 9)
+    here, there = (
+        data.augmented(torch.arange(36), torch.Generator().manual_seed(1), torch.device(name)).cpu()
+        for name in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(here, there, atol=1e-4, rtol=0)

@@ -111,4 +111,4 @@ def test_reading_definitions_and_listing_kinds_imports_no_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
-    assert TASK_KINDS.names() == ["digits", "imagefolder"]
+    assert TASK_KINDS.names() == ["digits", "imagefolder", "mnist-domains", "python", "wilds"]

@@ -10,6 +10,7 @@ from mlgit.errors import InvalidInputError, NotFoundError
 from mlgit.tasks import TASK_KINDS, TaskDefinition
 from mlgit.tasks.arrays import ArrayDomain
 from mlgit.tasks.kinds import TaskKind, kind_of
+from mlgit.tasks.kinds.python_code import PythonKind
 from mlgit.tasks.task import Task, TaskData
 
 
@@ -22,9 +23,21 @@ def test_every_kind_loads_is_final_and_describes_itself_and_its_options(name: st
     assert kind.summary
     assert isinstance(kind.needs_data, bool)
     for field in dataclasses.fields(kind):
-        assert field.default is not dataclasses.MISSING
+        assert field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         assert f"{field.name}: " in (inspect.getdoc(kind) or "")
-    assert kind_of(TaskDefinition(name="t", kind=name)) == kind()
+    if name != "python":
+        assert kind_of(TaskDefinition(name="t", kind=name)) == kind()
+
+
+@pytest.mark.parametrize("kind", ["python", "digits:module:callable", "python:module"])
+def test_only_python_takes_a_callable_and_it_needs_one(kind: str) -> None:
+    with pytest.raises(InvalidInputError):
+        kind_of(TaskDefinition(name="t", kind=kind))
+
+
+def test_the_options_of_python_are_free() -> None:
+    made = kind_of(TaskDefinition(name="t", kind="python:my.data:load.it", options={"anything": [1, 2]}))
+    assert made == PythonKind(callable="my.data:load.it", options={"anything": [1, 2]})
 
 
 def data(*names: str, size: int = 6, labels: int = 0) -> TaskData:
