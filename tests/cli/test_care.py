@@ -82,10 +82,29 @@ def test_gc_frees_what_du_calls_own(model: Callable[[float], bytes], mlgit: Call
     assert "side" in mlgit("reflog", "side").stderr
 
 
+def test_many_packs_become_one(model: Callable[[float], bytes], mlgit: Callable[..., Any]) -> None:
+    bodies = []
+    for value in (1, 2, 3):
+        bodies.append(model(value))
+        ok(mlgit("commit", "-m", str(value)))
+    promised = ok(mlgit("repack", "--dry-run", "--json"))
+    assert (promised["dry_run"], promised["packs_before"], promised["packs_after"]) == (True, 3, 1)
+    assert "would become about" in ok(mlgit("repack", "-n")).stdout
+    done = ok(mlgit("repack", "--depth", "2", "--json"))
+    assert (done["dry_run"], done["packs_before"], done["packs_after"]) == (False, 3, 1)
+    assert done["after_bytes"] < done["before_bytes"] == promised["before_bytes"]
+    assert "in 1 packs" in ok(mlgit("repack")).stdout
+    assert "sound" in ok(mlgit("fsck")).stdout
+    ok(mlgit("reset", "--hard", "HEAD~2"))
+    assert Path("model.safetensors").read_bytes() == bodies[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["gc", "--grace", "-1"], 2),
+        (["repack", "--depth", "0"], 2),
+        (["repack", "--depth", "9"], 2),
         (["reset", "--keep", "--hard", "HEAD"], 2),
         (["reset", "nobody"], 10),
         (["stash", "push", "1"], 2),

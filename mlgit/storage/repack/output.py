@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -24,6 +26,7 @@ from mlgit.storage.scratch import scratch
 from mlgit.storage.workers import InOrder, Workers
 
 T = TypeVar("T")
+_Result = tuple[memoryview, Encoded]
 PACK_BYTES = 1 << 32
 """A new pack is begun before the next group when this is reached."""
 PACK_CHUNKS = 1 << 20
@@ -141,23 +144,32 @@ class Copier:
         except CorruptObjectError as error:
             raise UnsoundPackError(item.pack) from error
 
-    def encode(self, digest: bytes, base: bytes | None, pack: NewPack) -> None:
-        """Add a tensor as a difference to another, or whole.
+    def encode(self, wanted: Sequence[tuple[bytes, bytes | None]], pack: NewPack) -> None:
+        """Add tensors, each as a difference to another or whole.
 
-        What is written is decoded again and compared, and both tensors are verified against their ids.
+        What is written is decoded again and compared, and every tensor and base is verified against its id.
+
+        Args:
+            wanted: Ids, each with that of its new base or None; bases are not among them.
+            pack: Takes them.
 
         Raises:
             UnsoundPackError: One of them is damaged.
             FileSystemError: The operating system refused.
         """
-        item = self._inventory.items[digest]
-        if base is not None:
+        for base in dict.fromkeys(base for _, base in wanted if base is not None):
             self._verify(base)
+        results = self._in_order(function for digest, base in wanted for function in self._encodings(digest, base))
         try:
-            self.depths[digest] = pack.add(item.entry, self._encoded_chunks(item, base))
-        except CorruptObjectError as error:
-            raise UnsoundPackError(item.pack) from error
-        self._verified.add(digest)
+            for digest, _ in wanted:
+                item = self._inventory.items[digest]
+                try:
+                    self.depths[digest] = pack.add(item.entry, self._encoded_chunks(item, results))
+                except CorruptObjectError as error:
+                    raise UnsoundPackError(item.pack) from error
+                self._verified.add(digest)
+        finally:
+            results.close()
 
     def _stored_chunks(self, item: Item) -> Iterator[Encoded]:
         located = locate(self._folder, item)
@@ -186,7 +198,7 @@ class Copier:
         try:
             located = locate(self._folder, item)
             state = start_of_id(located)
-            for raw in self._in_order(partial(self._raw, located), item.entry.chunk_count):
+            for raw in self._in_order(partial(self._raw, located, place) for place in range(item.entry.chunk_count)):
                 state.update(raw)
         except CorruptObjectError as error:
             raise UnsoundPackError(item.pack) from error
@@ -194,22 +206,30 @@ class Copier:
             raise UnsoundPackError(item.pack)
         self._verified.add(digest)
 
-    def _encoded_chunks(self, item: Item, base: bytes | None) -> Iterator[Encoded]:
+    def _encodings(self, digest: bytes, base: bytes | None) -> Iterator[Callable[[], _Result]]:
+        """Yield what encodes the chunks of a tensor."""
+        item = self._inventory.items[digest]
         located = locate(self._folder, item)
         other = None if base is None else locate(self._folder, self._inventory.items[base])
         content = Content.of(tensor_type(located)[0])
+        for place in range(item.entry.chunk_count):
+            yield partial(self._encoded, located, other, content, place)
+
+    def _encoded_chunks(self, item: Item, results: Iterator[_Result]) -> Iterator[Encoded]:
+        located = locate(self._folder, item)
         state = start_of_id(located)
-        encode = partial(self._encoded, located, other, content)
-        for raw, encoded in self._in_order(encode, item.entry.chunk_count):
+        for place, (raw, encoded) in enumerate(islice(results, item.entry.chunk_count)):
             state.update(raw)
-            yield encoded
+            yield replace(encoded, depth=self._depth(encoded.base, place))
         if state.digest() != item.entry.digest:
             raise located.source.damaged(located.chunk(0).offset, "its bytes do not give its id", located.subject)
 
-    def _in_order(self, function: Callable[[int], T], count: int) -> Iterator[T]:
+    def _in_order(self, functions: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
         tasks: InOrder[T] = InOrder(self._workers)
         try:
-            yield from tasks.map([partial(function, place) for place in range(count)])
+            for function in functions:
+                yield from tasks.submit(function)
+            yield from tasks.drain()
         finally:
             tasks.cancel()
 
@@ -218,9 +238,7 @@ class Copier:
         self._reader.decode_any(located, place, target)
         return target
 
-    def _encoded(
-        self, located: Located, other: Located | None, content: Content, place: int
-    ) -> tuple[memoryview, Encoded]:
+    def _encoded(self, located: Located, other: Located | None, content: Content, place: int) -> _Result:
         """Encode one chunk, and see that it decodes; runs in threads."""
         raw = self._raw(located, place)
         base = None if other is None else scratch("new base", len(raw))
@@ -234,5 +252,4 @@ class Copier:
         implementation.decode(stored, again, content.width, base if used is not None else None)
         if again != raw:
             raise RuntimeError(f"codec {number} does not give back a chunk of {located.subject}")
-        depth = self._depth(used, place)
-        return raw, Encoded(stored, number, len(raw), content.width, depth, used, checksum(stored))
+        return raw, Encoded(stored, number, len(raw), content.width, 0, used, checksum(stored))

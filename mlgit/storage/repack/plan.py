@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlgit.objects import ObjectId
 from mlgit.progress import NoProgress, Progress
@@ -13,7 +14,7 @@ from mlgit.storage.repack.families import Family, Group, group
 from mlgit.storage.repack.inventory import Inventory, take_stock
 from mlgit.storage.repack.planning import Change, Planner
 from mlgit.storage.repack.samples import Sampler
-from mlgit.storage.workers import Workers
+from mlgit.storage.workers import InOrder, Workers
 
 LARGE_BYTES = 1 << 30
 """A pack from this size on is written anew only for the sake of better bases."""
@@ -109,12 +110,16 @@ def make_plan(
     spare = {one for one, item in inventory.items.items() if item.pack in live and one not in used}
     fixed = inventory.with_bases({*spare, *(one for one in inventory.items if not inventory.packs_of(one) <= live)})
     groups = tuple(group(inventory, families()))
-    planner = Planner(inventory, Sampler(folder, workers), fixed, depth)
-    changes = []
+    planner = Planner(inventory, Sampler(folder, workers.count), fixed, depth)
+    changes: list[Change] = []
+    tasks: InOrder[Change] = InOrder(workers, window=workers.count)
     with (progress or NoProgress()).task("comparing tensors", sum(len(one.members) for one in groups)) as bar:
-        for one in groups:
-            changes.append(planner.plan(one))
-            bar.advance(len(one.members))
+        try:
+            for change in tasks.map([partial(planner.plan, one) for one in groups]):
+                bar.advance(len(groups[len(changes)].members))
+                changes.append(change)
+        finally:
+            tasks.cancel()
     rewritten = _chosen(inventory, live, {digest for change in changes for digest in change.bases})
     return Plan(
         inventory=inventory,

@@ -119,11 +119,13 @@ class Repacker:
             with self._folder.guard.excluding(timeout_s=wait_s):
                 kept = self._relied_on(plan, new)
                 has_begun = True
-                return collector.remove({old: None for old in new.replaced if old.name not in kept})
+                removed = collector.remove({old: None for old in new.replaced if old.name not in kept})
+            collector.tidy_catalogues()
         except BaseException:
             if not has_begun:
                 withdraw(plan, new.paths)
             raise
+        return removed
 
     def _relied_on(self, plan: Plan, new: NewPacks) -> set[str]:
         """Return old packs that stay, since differences written meanwhile would rest on more differences than before.
@@ -251,11 +253,11 @@ class _Work:
         pack = self._pack()
         mark = pack.mark
         if change.bases:
-            for digest in _bases_first(members, change, self._plan):
-                if digest in change.bases:
-                    self._copier.encode(digest, change.bases[digest], pack)
-                else:
-                    self._copier.copy(digest, pack)
+            for level in _bases_first(members, change, self._plan):
+                for digest in level:
+                    if digest not in change.bases:
+                        self._copier.copy(digest, pack)
+                self._copier.encode([(one, change.bases[one]) for one in level if one in change.bases], pack)
             old = sum(self._items[digest].stored for digest in members)
             bases = len({base for base in change.bases.values() if base is not None})
             if pack.mark.stored - mark.stored + 32 * bases < old:
@@ -263,13 +265,14 @@ class _Work:
                 self._written.update(members)
                 return
             pack.back_to(mark)
-        for digest in _bases_first(members, Change(), self._plan):
-            self._copier.copy(digest, pack)
+        for level in _bases_first(members, Change(), self._plan):
+            for digest in level:
+                self._copier.copy(digest, pack)
         self._written.update(members)
 
 
-def _bases_first(members: list[bytes], change: Change, plan: Plan) -> list[bytes]:
-    """Return objects in an order in which none comes before what it will rest on."""
+def _bases_first(members: list[bytes], change: Change, plan: Plan) -> list[list[bytes]]:
+    """Return objects by the number of differences before them, so that none comes before what it will rest on."""
     depths: dict[bytes, int] = {}
 
     def depth(digest: bytes) -> int:
@@ -281,4 +284,7 @@ def _bases_first(members: list[bytes], change: Change, plan: Plan) -> list[bytes
             depths[digest] = max((depth(one) + 1 for one in bases), default=0)
         return depths[digest]
 
-    return sorted(members, key=depth)
+    levels: dict[int, list[bytes]] = {}
+    for digest in members:
+        levels.setdefault(depth(digest), []).append(digest)
+    return [levels[found] for found in sorted(levels)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,29 @@ from mlgit.storage.pack_folder import PackFolder
 from mlgit.storage.payload import tensor_type
 from mlgit.storage.repack.inventory import Item, locate
 from mlgit.storage.scratch import scratch
-from mlgit.storage.workers import InOrder, Workers
 
 Array = npt.NDArray[Any]
 _PIECE_BYTES = 1 << 14
 """Most bytes of each of the three pieces: from the first, the middle and the last chunk."""
 _TOGETHER_BYTES = 1 << 26
-"""Memory that the samples of one group may take."""
+"""Memory that the samples of all groups under way may take."""
 _ALIGNMENT = 16
 _POINTS = 1024
 """Elements by which the distance of two tensors is guessed."""
 
 
 class Sampler:
-    """Reads samples of tensors of one group.
+    """Reads samples of tensors of one group. Safe for use by several threads.
 
     Args:
         folder: The packs.
-        workers: Threads to decode in.
+        threads: How many will use it at once.
     """
 
-    def __init__(self, folder: PackFolder, workers: Workers) -> None:
+    def __init__(self, folder: PackFolder, threads: int) -> None:
         self._folder = folder
         self._reader = ChunkReader(folder.copies_anywhere)
-        self._workers = workers
+        self._memory = _TOGETHER_BYTES // threads
 
     def read(self, items: list[Item]) -> Samples:
         """Return samples of tensors that are alike.
@@ -47,13 +45,9 @@ class Sampler:
             CorruptObjectError: A chunk is damaged.
             FileSystemError: The operating system refused.
         """
-        share = _TOGETHER_BYTES // (3 * len(items)) // _ALIGNMENT * _ALIGNMENT
+        share = self._memory // (3 * len(items)) // _ALIGNMENT * _ALIGNMENT
         piece = min(_PIECE_BYTES, max(share, 1024))
-        tasks: InOrder[bytes] = InOrder(self._workers)
-        try:
-            found = list(tasks.map([partial(self._sample, item, piece) for item in items]))
-        finally:
-            tasks.cancel()
+        found = [self._sample(item, piece) for item in items]
         return Samples(found, Content.of(tensor_type(locate(self._folder, items[0]))[0]))
 
     def _sample(self, item: Item, piece: int) -> bytes:
