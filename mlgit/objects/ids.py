@@ -7,6 +7,8 @@ shape, so equal bytes of different meaning have different ids.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from operator import index
 from typing import ClassVar, Self
 
 from blake3 import blake3
@@ -116,12 +118,17 @@ def tensor_preamble(dtype: str, shape: Sequence[int]) -> bytes:
         InvalidInputError: No such dtype, or an impossible shape.
     """
     tensor_size_bytes(dtype, shape)
+    return _tensor_preamble(dtype, tuple(map(index, shape)))
+
+
+@lru_cache(4096)
+def _tensor_preamble(dtype: str, shape: tuple[int, ...]) -> bytes:
     return preamble("tensor") + _form(dtype, shape) + b"\n"
 
 
 def _form(dtype: str, shape: Sequence[int]) -> bytes:
-    """Return the canonical JSON of a tensor's form; of plain integers it is easy to write, and it is written often."""
-    if all(type(extent) is int and extent <= MAX_SIZE_BYTES for extent in shape):
+    """Return the canonical JSON of a tensor's form; it is easy to write but for numbers that no tensor has."""
+    if all(extent <= MAX_SIZE_BYTES for extent in shape):
         return f'{{"dtype":"{dtype}","shape":[{",".join(map(str, shape))}]}}'.encode("ascii")
     return canonical_json({"dtype": dtype, "shape": list(shape)})
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import islice
 
 from mlgit.errors import CorruptObjectError
-from mlgit.storage.codecs import CodecError, codec
+from mlgit.storage.codecs import RAW, CodecError, codec
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
 from mlgit.storage.pack_format import MAX_DEPTH, ChunkEntry, checksum
@@ -49,6 +49,9 @@ class ChunkReader:
         chunk = located.chunk(place)
         if depth > MAX_DEPTH:
             raise located.source.damaged(chunk.offset, f"more than {MAX_DEPTH} differences in a row", located.subject)
+        if chunk.codec == RAW and chunk.stored == chunk.raw and chunk.base is None and not check:
+            located.source.read_stored(chunk, target)
+            return
         stored = scratch(f"stored {depth}", chunk.stored)
         located.source.read_stored(chunk, stored)
         if check and checksum(stored) != chunk.checksum:

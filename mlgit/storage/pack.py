@@ -152,11 +152,10 @@ class Pack:
             CorruptObjectError: The entry contradicts itself or the file.
         """
         values = OBJECT.unpack_from(self._index, COUNTS.size + number * OBJECT.size)
-        digest, size, first, count, metadata_at, metadata_bytes, _, exponent, rest = values
+        digest, size, first, count, metadata_at, metadata_bytes, code, exponent, rest = values
         at = self._metadata_at + metadata_at
-        entry = ObjectEntry(
-            digest, self.kind(number), size, first, count, exponent, bytes(self._index[at : at + metadata_bytes])
-        )
+        kind = layout.KIND_NAMES.get(code) or self.kind(number)
+        entry = ObjectEntry(digest, kind, size, first, count, exponent, bytes(self._index[at : at + metadata_bytes]))
         if not layout.MIN_EXPONENT <= exponent <= layout.MAX_EXPONENT:
             raise self.damaged(self._entry_offset(number), f"a chunk size of 2^{exponent} bytes is not allowed")
         if (

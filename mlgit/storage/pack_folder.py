@@ -150,6 +150,10 @@ class PackFolder:
             CorruptObjectError: The entry found is damaged. A pack that cannot be opened at all is passed over.
             FileSystemError: The operating system refused.
         """
+        for pack in self._recent:
+            number = pack.find(digest)
+            if number is not None:
+                return Located(pack, pack.entry(number))
         return next(self.copies_anywhere(digest), None)
 
     def copies_anywhere(self, digest: bytes) -> Iterator[Located]:
@@ -173,6 +177,11 @@ class PackFolder:
     def contains(self, digest: bytes) -> bool:
         """Whether an undamaged entry of this object is in a pack that is known; the folder is not listed again."""
         with suppress(CorruptObjectError):
+            for pack in self._recent:
+                number = pack.find(digest)
+                if number is not None:
+                    pack.entry(number)
+                    return True
             return next(self.copies(digest), None) is not None
         return False
 
