@@ -20,7 +20,7 @@ GRACE_DAYS = 14.0
 REFLOG_DAYS = 90.0
 _DAY_S = 86_400
 _WAIT_S = 10.0
-_NEVER_S = 1 << 62
+_NEVER_S, _EVERYTHING_S = 1 << 62, -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,9 @@ def gc(
         expired = 0 if dry_run else _expire(repository, since_s)
         collector = repository.objects.collector()
         marking = Marking(repository, collector.needed)
-        run = _Run(repository, marking, collector, since_s, grace_days * _DAY_S, wait_s)
+        # lines that others have written since the logs were shortened count, however old these were allowed to be
+        counting_s = since_s if dry_run else _EVERYTHING_S
+        run = _Run(repository, marking, collector, counting_s, grace_days * _DAY_S, wait_s)
         if not dry_run:
             run.collector.tidy()
         run.mark()

@@ -26,6 +26,7 @@ from mlgit.porcelain.tag import create_tag, delete_tag
 from mlgit.repository import Repository
 from mlgit.storage.collect import CollectionPlan, Collector, OldPack
 from mlgit.storage.objects import ObjectDatabase
+from mlgit.storage.refs import RefStore
 from mlgit.worktree.checkout import write_file_of
 
 HERE = Path(__file__).parent
@@ -69,6 +70,26 @@ def test_a_deleted_branch_gives_its_disk_back(workshop: Any) -> None:
     assert found.stored_bytes == workshop.repository.objects.stored_bytes() == before
     assert lost not in workshop.repository.objects
     assert is_whole(workshop.repository, kept)
+    assert fsck(workshop.repository).sound
+
+
+def test_what_others_log_while_logs_are_shortened_is_kept(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop.commit(1, 2, 3)
+    expire, lost = RefStore.expire_reflog, []
+
+    def expire_and_go_on(refs: RefStore, name: str, before_s: int) -> int:
+        dropped = expire(refs, name, before_s)
+        if not lost and name == "refs/heads/main":
+            lost.append(lose_a_branch(workshop))
+        return dropped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RefStore, "expire_reflog", expire_and_go_on)
+        collect(workshop)
+    assert is_whole(workshop.repository, lost[0])
+    assert fsck(workshop.repository).sound  # the log of the lost branch names it
+    collect(workshop)
+    assert lost[0] not in workshop.repository.objects
     assert fsck(workshop.repository).sound
 
 
