@@ -83,7 +83,7 @@ def test_nothing_is_lost_in_a_crowd_and_nobody_waits_to_read(
     gate_report(
         f"crowd committing to {TITLES[mode]}",
         **{"commits present": len(made), "lost": 0, "conflicts": sum(conflicts.values())},
-        **{name: answers["collector"].get(name, 0) for name in ("collections", "removed", "rewritten")},
+        **{name: answers["collector"].get(name, 0) for name in ("collections", "removed", "repacked")},
         **{"reading rounds": answers["reader"]["rounds"]},
     )
 

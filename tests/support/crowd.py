@@ -25,6 +25,7 @@ from mlgit.porcelain.commit import commit
 from mlgit.porcelain.gc import gc
 from mlgit.porcelain.inspect import cat_file
 from mlgit.porcelain.log import log
+from mlgit.porcelain.repack import repack
 from mlgit.porcelain.status import status
 from mlgit.repository import HEADS, Repository
 from mlgit.weights.stored import load
@@ -113,15 +114,17 @@ def write(root: Path, mode: str, writer: int, commits: int) -> dict[str, object]
 
 
 def collect(root: Path, stop: Path) -> dict[str, object]:
-    """Collect without grace, over and over."""
+    """Collect without grace, over and over, and write packs anew now and then."""
     seen = Counter[str]()
     while not stop.exists():
         try:
             found = gc(Repository(root), grace_days=0, reflog_days=0)
+            seen.update(collections=1, removed=len(found.removed), rewritten=len(found.rewritten))
+            if seen["collections"] % 3 == 0:
+                repack(Repository(root))
+                seen["repacked"] += 1
         except ConflictError as error:
             seen[f"conflict {error.kind} {error.exit_code}"] += 1
-        else:
-            seen.update(collections=1, removed=len(found.removed), rewritten=len(found.rewritten))
     return dict(seen)
 
 

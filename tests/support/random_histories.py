@@ -23,6 +23,7 @@ from mlgit.porcelain.commit import commit
 from mlgit.porcelain.fsck import fsck
 from mlgit.porcelain.gc import gc
 from mlgit.porcelain.log import log
+from mlgit.porcelain.repack import repack
 from mlgit.porcelain.reset import reset
 from mlgit.porcelain.restore import restore
 from mlgit.porcelain.stash import drop, pop, push, stashes
@@ -444,6 +445,11 @@ class RandomHistories(RuleBasedStateMachine):
             reachable = self.model.reachable()
             self.model.commits = {key: value for key, value in self.model.commits.items() if key in reachable}
             self.model.came_from.clear()
+        assert all(self.repository.commit_of(commit_id) for commit_id in self.model.commits)
+
+    @rule(depth=st.sampled_from([0, 1, 8]))
+    def repack(self, depth: int) -> None:
+        repack(self.repository, depth=depth)
         assert all(self.repository.commit_of(commit_id) for commit_id in self.model.commits)
 
     @precondition(lambda self: self.model.head is not None)
