@@ -32,6 +32,11 @@ test *ARGS:
 gate *ARGS:
     pytest tests/gate --full -q --timeout 0 -o addopts="-ra --strict-markers --strict-config --import-mode=importlib" {{ARGS}}
 
+# Fuzz a reader for some seconds: pack, record, header, refs, catalogue or graph; wants the extra `fuzz`
+fuzz TARGET SECONDS="600":
+    mkdir -p .fuzz/{{TARGET}}
+    python tests/fuzz/fuzz_readers.py {{TARGET}} -max_total_time={{SECONDS}} -artifact_prefix=.fuzz/ .fuzz/{{TARGET}} tests/fuzz/corpus/{{TARGET}}
+
 # The main job, in a fresh directory
 demo:
     mlgit demo "$(mktemp -d)/demo"
