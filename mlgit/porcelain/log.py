@@ -82,9 +82,15 @@ def log(
         starts += [commit_id for commit_id in names if commit_id not in starts]
     order = Order.TOPO if topological else Order.TIME
     found = walk(repository.commit_of, starts, order=order, limit=limit)
+    certified = {name.removeprefix(CERTIFICATES).partition("/")[0] for name in repository.refs.names(CERTIFICATES)}
     return LogResult(
         tuple(
-            LogEntry(commit_id, commit, tuple(names.get(commit_id, ())), certificates_of(repository, commit_id))
+            LogEntry(
+                commit_id,
+                commit,
+                tuple(names.get(commit_id, ())),
+                certificates_of(repository, commit_id) if commit_id in certified else (),
+            )
             for commit_id, commit in found
         )
     )
