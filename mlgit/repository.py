@@ -11,23 +11,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from mlgit.fileio import file_system_error, random_hex, read_file, sync_directory, write_file
+from mlgit.errors import AlreadyExistsError, ConflictError, FileSystemError, InvalidInputError, NotFoundError
+from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
 from mlgit.history import revision
 from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId, Identity, JsonValue, ManifestId, ObjectId, Timestamp
+from mlgit.storage import journal
+from mlgit.storage.journal import Journal
 from mlgit.storage.lock import FileLock
 from mlgit.storage.objects import ObjectDatabase
+from mlgit.storage.owner import remove_abandoned, temporary_name
 from mlgit.storage.refnames import check_ref_name
 from mlgit.storage.refs import RefStore
 
 if TYPE_CHECKING:  # the history is read without manifests
     from mlgit.objects import Manifest
+    from mlgit.storage.effort import Effort
+    from mlgit.storage.transaction import Transaction
 
 FOLDER = ".mlgit"
 FORMAT = b"mlgit repository 1\n"
 _KEPT_MANIFESTS = 2
 DEFAULT_BRANCH = "main"
+_WORKTREE = "worktree"
 HEADS = "refs/heads/"
 TAGS = "refs/tags/"
 PROBES = "refs/probes/"
@@ -173,13 +179,18 @@ class Repository:
         root = Path(os.path.realpath(root))  # `..` and links followed: what lies above it counts
         check_outside(root)
         check_branch_name(branch)
-        temporary = root / f"{FOLDER}.{random_hex()}.tmp"
+        remove_abandoned(root, f"{FOLDER}.")
+        temporary = root / temporary_name(f"{FOLDER}.")
         try:
             with new_directories(root), held_back():
                 try:
                     _fill(temporary, branch)
                     temporary.rename(root / FOLDER)
-                    sync_directory(root)
+                    try:
+                        sync_directory(root)
+                    except OSError:
+                        (root / FOLDER).rename(temporary)
+                        raise
                 except BaseException:
                     shutil.rmtree(temporary, ignore_errors=True)
                     raise
@@ -214,6 +225,11 @@ class Repository:
         """Branches, tags, HEAD and the other names."""
         return RefStore(self.folder)
 
+    @cached_property
+    def journal(self) -> Journal:
+        """What a command that moves files and refs is about to do."""
+        return Journal(self.folder, self.refs)
+
     @property
     def settings(self) -> Settings:
         """The settings as they are on disk now."""
@@ -221,16 +237,35 @@ class Repository:
         return Settings([*user, self.folder / "config.toml"])
 
     @contextmanager
-    def lock(self, name: str = "worktree") -> Iterator[None]:
+    def lock(self, name: str = _WORKTREE) -> Iterator[None]:
         """Hold a lock that one process at a time may hold: working files and HEAD change under ``worktree``.
 
-        Nothing is collected meanwhile, as with ``keeping``.
+        Nothing is collected meanwhile, as with ``keeping``. What a killed command left half done there is finished or
+        taken back first.
 
         Raises:
             ConflictError: Another process holds it; it is named.
         """
-        with self.keeping(), FileLock(self.folder / f"{name}.lock"):
+        with self.keeping(), FileLock(self.folder / f"{name}.lock") as lock:
+            if lock.recovered:
+                self._sweep()
+            if name == _WORKTREE:
+                self.journal.settle()
             yield
+
+    def settle(self) -> None:
+        """Finish or take back what a killed command left half done; leave it to others when that cannot be done now."""
+        if (self.folder / journal.FILE).exists():
+            with suppress(ConflictError, FileSystemError), self.lock():
+                pass
+
+    def _sweep(self) -> None:
+        """Remove what the process that was killed while it held the lock left half written."""
+        for folder, start in ((self.folder, ".run.json."), (self.folder, ".index."), (self.folder, ".journal.")):
+            for leftover in folder.glob(f"{start}*.tmp"):
+                leftover.unlink(missing_ok=True)
+        for leftover in self.root.glob(".mlgit.toml.*.tmp"):
+            leftover.unlink(missing_ok=True)
 
     def keeping(self) -> AbstractContextManager[None]:
         """Return a context manager: while its block runs, no object is collected.
@@ -264,6 +299,26 @@ class Repository:
             kept = list(self._manifests.items())[1 - _KEPT_MANIFESTS :]
             self._manifests = dict(kept) | {manifest_id: known}
         return known
+
+    def transaction(self, effort: Effort | None = None) -> Transaction:
+        """Return a context manager that adds objects, all or none.
+
+        Args:
+            effort: Favour speed or size; None: as the setting ``storage.effort`` says.
+
+        Raises:
+            InvalidInputError: The setting is none of ``fast``, ``normal`` and ``small``.
+        """
+        from mlgit.storage.effort import Effort  # noqa: PLC0415 - most runs only read
+
+        text = self.settings.text("storage.effort") or Effort.NORMAL
+        if effort is None and text not in tuple(Effort):
+            raise InvalidInputError(
+                f"setting 'storage.effort' is '{text}'",
+                kind="bad-setting",
+                hint=f"run `mlgit config storage.effort` with one of {', '.join(Effort)}",
+            )
+        return self.objects.transaction(depth=(effort or Effort(text)).depth)
 
     @property
     def head(self) -> CommitId | None:

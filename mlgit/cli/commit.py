@@ -12,7 +12,7 @@ from mlgit.cli.training_options import OptionalTask, TrainingFlags, parse_stage
 from mlgit.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from mlgit.porcelain.commit import CommitResult
+    from mlgit.porcelain.commit import CommitResult, Effort
     from mlgit.repository import Repository
 
 
@@ -24,6 +24,8 @@ def commit(
     train: Annotated[bool, typer.Option("--train", help="Fine-tune on --task first.")] = False,
     start: Annotated[str, typer.Option("--from", help="With --train: revision to start from.", metavar="REV")] = "HEAD",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Commit although nothing changed.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Store quickly, in more bytes: no differences.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Store in fewer bytes: differences to differences.")] = False,
     flags: TrainingFlags,
 ) -> None:
     """Record the working files on the current branch.
@@ -34,6 +36,7 @@ def commit(
     from mlgit.porcelain.commit import commit as record
 
     repository = context.repository()
+    effort = chosen_effort(fast=fast, small=small)
     if not train:
         flags.refuse_without_training(start=start, stage_allowed=True)
         result = record(
@@ -42,6 +45,7 @@ def commit(
             task=task,
             stage=parse_stage(flags.stage),
             allow_empty=allow_empty,
+            effort=effort,
             actor=context.actor(repository),
             progress=context.progress,
         )
@@ -50,11 +54,26 @@ def commit(
     if task is None:
         raise InvalidInputError("`--train` needs a task", kind="usage", hint="name it with `--task`")
     text = message or f"fine-tune on {task}"
-    print_commit(context, train_and_commit(context, repository, task, text, flags, start))
+    print_commit(context, train_and_commit(context, repository, task, text, flags, start, effort))
+
+
+def chosen_effort(*, fast: bool, small: bool) -> Effort | None:
+    """Return what `--fast` and `--small` ask for; None for what the settings say."""
+    from mlgit.porcelain.commit import Effort
+
+    if fast and small:
+        raise InvalidInputError("`--fast` and `--small` exclude each other", kind="usage", hint="choose one")
+    return Effort.FAST if fast else Effort.SMALL if small else None
 
 
 def train_and_commit(
-    context: Context, repository: Repository, task: str, message: str, flags: TrainingFlags, start: str = "HEAD"
+    context: Context,
+    repository: Repository,
+    task: str,
+    message: str,
+    flags: TrainingFlags,
+    start: str = "HEAD",
+    effort: Effort | None = None,
 ) -> CommitResult:
     """Fine-tune and commit in one step."""
     from mlgit.porcelain.commit import commit as record
@@ -70,7 +89,7 @@ def train_and_commit(
         actor=actor,
         progress=context.progress,
     )
-    return record(repository, message, task=task, actor=actor, progress=context.progress)
+    return record(repository, message, task=task, effort=effort, actor=actor, progress=context.progress)
 
 
 def print_commit(context: Context, result: CommitResult) -> None:

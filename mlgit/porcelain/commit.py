@@ -12,10 +12,13 @@ from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.pending_run import PendingRun, drop_run, load_run
 from mlgit.progress import Progress
 from mlgit.repository import Repository
+from mlgit.storage.effort import Effort
 from mlgit.worktree.index import write_index
 from mlgit.worktree.scan import Skipped
 from mlgit.worktree.snapshot import snapshot
 from mlgit.worktree.status import FileChange, working_changes
+
+__all__ = ["CommitResult", "Effort", "commit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def commit(
     stage: Stage | None = None,
     made: Mapping[str, JsonValue] | None = None,
     allow_empty: bool = False,
+    effort: Effort | None = None,
     actor: Actor = ANYONE,
     progress: Progress | None = None,
 ) -> CommitResult:
@@ -60,6 +64,7 @@ def commit(
             ``snapshot`` otherwise.
         made: How the files were made, when no run says so.
         allow_empty: Record a commit whose files are those of the one before.
+        effort: Favour speed or size; None: as the settings say.
         actor: Who and when.
         progress: Is told of bytes.
 
@@ -75,7 +80,7 @@ def commit(
     with repository.lock():
         head = repository.refs.head()
         before = None if head.commit is None else repository.manifest_of(head.commit)
-        with repository.objects.transaction() as transaction:
+        with repository.transaction(effort) as transaction:
             current = snapshot(repository, transaction, base=before, progress=progress)
             changes = working_changes(repository, before, current)
             run = _run(repository, task, current.manifest)

@@ -59,7 +59,7 @@ def commit_weights(
     digest = {} if opened is None else {"data_digest": opened.data_digest}
     with repository.lock():
         check_weights_committed(repository)
-        with repository.objects.transaction() as transaction:
+        with repository.transaction() as transaction:
             manifest = place_weights(repository, transaction, weights, head_layout(repository, Manifest({})))
             transaction.put_record(manifest)
         run = PendingRun(

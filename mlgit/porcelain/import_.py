@@ -99,7 +99,7 @@ def import_model(
         head = repository.head
         before = Manifest({}) if head is None else repository.manifest_of(head)
         kept = replace(before, tensors={}, files=tuple(file for file in before.files if isinstance(file, BlobFile)))
-        with repository.objects.transaction() as transaction:
+        with repository.transaction() as transaction:
             if found is None:
                 network = _network(repository, source, how)
                 manifest = place_weights(repository, transaction, network.weights(), kept)

@@ -138,7 +138,7 @@ def shared_probe(
     made = {**result.record, "command": "probe", "trial": trial, "data_digest": task.data_digest}
     when, who = actor.when(), actor.who(repository)
     with repository.keeping():
-        with repository.objects.transaction() as transaction:
+        with repository.transaction() as transaction:
             manifest = place_weights(repository, transaction, result.weights, base)
             commit = Commit(
                 manifest=transaction.put_record(manifest),

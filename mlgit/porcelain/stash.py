@@ -88,7 +88,7 @@ def push(
         if head.commit is None:
             raise NotFoundError("there is no commit to go back to", kind="no-commits", hint="make one first")
         before, run = repository.manifest_of(head.commit), load_run(repository)
-        with repository.objects.transaction() as transaction:
+        with repository.transaction() as transaction:
             current = snapshot(repository, transaction, base=before, progress=progress)
             changes = working_changes(repository, before, current)
             if not changes and run is None:
@@ -107,11 +107,16 @@ def push(
             )
             new = transaction.put_record(record)
         number = 1 + max((item.number for item in stashes(repository)), default=0)
-        with held_back():  # killed between these steps, the work is in the stash and in the files
+
+        def name() -> None:
             repository.refs.update(
                 f"{STASHES}{number}", new, expected=None, who=record.author, when=record.time, reason="stash: push"
             )
-            overwrite_working_files(repository, head.commit, remove_others=True)
+
+        with held_back():
+            overwrite_working_files(
+                repository, head.commit, remove_others=True, then=name, deciding=f"{STASHES}{number}"
+            )
             forget_run(repository)
     return StashResult(_stash(repository, number, new), tuple(changes))
 
@@ -159,7 +164,8 @@ def pop(
 
         write, remove = [path for path in differing if path in work], [path for path in differing if path not in work]
         _refuse(stash, [path for path in write if path not in working and (repository.root / path).exists()])
-        checkout(repository, manifest, paths=write, remove=remove, then=finish, progress=progress)
+        deciding = f"{STASHES}{stash.number}"
+        checkout(repository, manifest, paths=write, remove=remove, then=finish, deciding=deciding, progress=progress)
         _remember_head(repository, current.files.keys() - set(differing))
     return StashResult(stash, tuple(changes))
 

@@ -234,7 +234,7 @@ def _leave(repository: Repository, base: Manifest, result: RunResult, run: Pendi
     """Put the weights into the working directory and remember the run."""
     with repository.lock():
         check_weights_committed(repository)
-        with repository.objects.transaction() as transaction:
+        with repository.transaction() as transaction:
             manifest = place_weights(repository, transaction, result.weights, head_layout(repository, base))
             transaction.put_record(manifest)
         weights = {name: entry.id for name, entry in manifest.tensors.items()}

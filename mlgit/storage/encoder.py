@@ -72,6 +72,8 @@ class ChunkEncoder:
 
         A chunk that already is as deep as allowed is replaced by its own base.
         """
+        if not self._depth:
+            return None, None, 0
         with suppress(CorruptObjectError):
             while located is not None:
                 chunk = located.chunk(place)
