@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 
 import torch
@@ -20,7 +20,8 @@ from mlgit.weights.stored import LARGE, LazyWeights, empty_tensor, tensor_bytes,
 from mlgit.weights.sums import Statistics, add_to, check_equal, check_statistics, identity, kept_notes
 from mlgit.weights.types import Weights, forms, torch_dtype
 
-_thread = threading.local()
+_KEPT = 2**22
+"""Bytes of scratch memory that is kept for the next tensor."""
 
 
 class _Way(Enum):
@@ -69,6 +70,7 @@ class LazyAverage(LazyWeights):
         self._members = [member for member, _ in counting]
         self._factors = [factor for _, factor in counting]
         self._divisor = divisor
+        self._scratch = _Scratch()
         self._concurrent = all(isinstance(member, dict) or _concurrent(member) for member in self._members)
         self._convex = abs(math.fsum(self._factors) / divisor - 1) <= TOLERANCE
         self._forms = dict(sorted(known[0].items()))
@@ -153,19 +155,21 @@ class LazyAverage(LazyWeights):
 
     def _add_up_stored(self, name: str, target: torch.Tensor) -> None:
         """Read one member after the other and add it to the sum."""
-        raw = _scratch("raw", self._size(name))
-        row, total = raw.view(self._real_dtype(name)), _scratch("total", 8 * len(target)).view(torch.float64)
-        held: object = None
-        step = blocks.start
-        for member, factor in zip(self._members, self._factors, strict=True):
-            if identity(member, name) != held:
-                fill(member, name, writable_bytes(raw))
-                held = identity(member, name)
+        sums, size = 8 * len(target), self._size(name)
+        with self._scratch.take(sums + size) as memory:
+            total, raw = memory[:sums].view(torch.float64), memory[sums : sums + size]
+            row = raw.view(target.dtype)
+            held: object = None
+            step = blocks.start
+            for member, factor in zip(self._members, self._factors, strict=True):
+                if identity(member, name) != held:
+                    fill(member, name, writable_bytes(raw))
+                    held = identity(member, name)
+                for part in _slices(len(target)):
+                    step(total[part], row[part], factor)
+                step = blocks.add
             for part in _slices(len(target)):
-                step(total[part], row[part], factor)
-            step = blocks.add
-        for part in _slices(len(target)):
-            blocks.finish(total[part], self._divisor, target[part])
+                blocks.finish(total[part], self._divisor, target[part])
 
     def _add_up_given(self, tensors: Sequence[torch.Tensor], target: torch.Tensor) -> None:
         """Add up tensors that are in memory, unless all are equal."""
@@ -214,11 +218,21 @@ def _slices(count: int) -> Iterator[slice]:
         yield slice(start, start + PART)
 
 
-def _scratch(name: str, size: int) -> torch.Tensor:
-    """Return memory of the calling thread, a row of bytes; the same name gives the same memory."""
-    pieces: dict[str, torch.Tensor] | None = getattr(_thread, "pieces", None)
-    if pieces is None:
-        pieces = _thread.pieces = {}
-    if name not in pieces or len(pieces[name]) < size:
-        pieces[name] = torch.empty(size, dtype=torch.uint8)
-    return pieces[name][:size]
+class _Scratch:
+    """Memory that is used again, since fresh memory costs a page fault per 4 KiB; for several threads."""
+
+    def __init__(self) -> None:
+        self._spare: list[torch.Tensor] = []
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[torch.Tensor]:
+        """Lend a row of at least ``size`` bytes; long ones are not kept, so that they cannot add up over threads."""
+        try:
+            memory = self._spare.pop()
+        except IndexError:
+            memory = torch.empty(0, dtype=torch.uint8)
+        if len(memory) < size:
+            memory = torch.empty(max(size, _KEPT), dtype=torch.uint8)
+        yield memory
+        if len(memory) <= _KEPT:
+            self._spare.append(memory)
