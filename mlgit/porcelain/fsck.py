@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlgit.objects import CommitId, ObjectId
+from mlgit.porcelain.ancestry import check_graph
 from mlgit.porcelain.needed import LOG_OF, Needed
 from mlgit.porcelain.verification import Verification, verify
 from mlgit.progress import NoProgress, Progress
@@ -19,7 +20,7 @@ class Hurt:
 
     Attributes:
         id: The object, or None for a pack or a name.
-        kind: Kind of object, ``pack`` or ``ref``.
+        kind: Kind of object, ``pack``, ``cache`` or ``ref``.
         problem: What is wrong, with the place: pack and offset.
         commits: Commits that need it, in no order.
         names: Names that lead straight to it: refs, then their logs.
@@ -79,7 +80,7 @@ def fsck(repository: Repository, *, repair_from: Path | None = None, progress: P
     if repair_from is None:
         needed = Needed(repository)
         found = _verify(repository, needed, told)
-        return FsckResult(needed.commits, len(needed.ids), _hurt(needed, found))
+        return FsckResult(needed.commits, len(needed.ids), _hurt(repository, needed, found))
     from mlgit.porcelain.repair import open_source, repair  # noqa: PLC0415 - most checks repair nothing
 
     source = open_source(repository, repair_from)
@@ -89,7 +90,8 @@ def fsck(repository: Repository, *, repair_from: Path | None = None, progress: P
     for path in mended.healed:
         del found.packs[path]
     needed.read.update(needed.ids.keys() & mended.fetched)
-    return FsckResult(needed.commits, len(needed.ids), _hurt(needed, found), mended.fetched, mended.set_aside)
+    hurt = _hurt(repository, needed, found)
+    return FsckResult(needed.commits, len(needed.ids), hurt, mended.fetched, mended.set_aside)
 
 
 def _verify(repository: Repository, needed: Needed, progress: Progress) -> Verification:
@@ -99,12 +101,13 @@ def _verify(repository: Repository, needed: Needed, progress: Progress) -> Verif
     return verify(repository.objects, wanted, needed.unread, progress)
 
 
-def _hurt(needed: Needed, found: Verification) -> tuple[Hurt, ...]:
-    """Put everything that is hurt together: packs, names, objects."""
+def _hurt(repository: Repository, needed: Needed, found: Verification) -> tuple[Hurt, ...]:
+    """Put everything that is hurt together: packs, caches, names, objects."""
     hurt = [Hurt(None, "pack", problem) for pack in found.packs.values() for problem in pack.structure]
     for pack in found.packs.values():
         copies = {item: problem for item, problem in pack.objects.items() if item not in found.problems}
         hurt += [Hurt(None, "pack", problem) for problem in copies.values()]
+    hurt += [Hurt(None, "cache", problem) for problem in check_graph(repository)]
     objects = _hurt_objects(needed, found.problems) if found.problems else []
     return (*hurt, *(Hurt(None, "ref", problem) for problem in needed.hurt_names), *objects)
 

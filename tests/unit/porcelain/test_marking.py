@@ -13,6 +13,7 @@ from mlgit.objects.manifest import TensorEntry
 from mlgit.porcelain import ancestry, marking
 from mlgit.porcelain.ancestry import check_graph, graph_path
 from mlgit.porcelain.branch import BranchFilter, branches, create_branch, delete_branch
+from mlgit.porcelain.fsck import fsck
 from mlgit.porcelain.gc import gc
 from mlgit.porcelain.marking import Marking, content_of
 from mlgit.porcelain.merge_base import is_ancestor, merge_base
@@ -109,10 +110,13 @@ def test_a_damaged_graph_is_not_used_told_and_replaced_by_a_collection(workshop:
     graph_path(repository).write_bytes(sound[:100] + b"x" + sound[101:])
     (problem,) = check_graph(repository)
     assert "digest" in problem
+    found = fsck(repository)
+    assert [(item.kind, item.problem) for item in found.hurt] == [("cache", problem)]
     assert merge_base(repository, [made[0], made[3]]) == [made[0]]
     graph_path(repository).write_bytes(b"")
     gc(repository, now=workshop.now)
     assert graph_path(repository).read_bytes() == sound
+    assert fsck(repository).sound
 
 
 def test_a_collection_drops_commits_from_the_graph_that_are_gone(workshop: Any, often: None) -> None:
