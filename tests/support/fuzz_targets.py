@@ -73,7 +73,7 @@ def pack(data: bytes) -> None:
         for found in ids:
             _read_object(database, found, sound=not complaints)
     if not complaints:
-        demand(rebuilt(path) == content, "a pack that is sound is not what its entries say")
+        _write_again(path)
 
 
 def signed_pack(data: bytes) -> bytes:
@@ -101,16 +101,23 @@ def _read_object(database: ObjectDatabase, found: ObjectId, *, sound: bool) -> N
         demand(database.problems(found) is None, "an object of a sound pack has problems")
 
 
-def rebuilt(path: Path) -> bytes:
-    """Return the bytes of a pack with the objects and chunks that were read from it."""
-    read = Pack(path)
+def _write_again(path: Path) -> None:
+    """Write a sound pack anew from what was read of it; only where texts without bytes begin may differ."""
+    read, content = Pack(path), path.read_bytes()
+    entries, chunks = _contents(read)
+    index = layout.build_index(entries, chunks)
+    end = read.index_offset
+    again = path.with_name("again")
+    again.write_bytes(content[:end] + index + layout.build_footer(end, index))
+    demand(_contents(Pack(again)) == (entries, chunks), "a pack that is sound is another one when it is written again")
+    demand(len(index) <= len(content) - end - layout.FOOTER.size, "it needs more room then")
+    again.unlink()
+
+
+def _contents(read: Pack) -> tuple[list[layout.ObjectEntry], list[layout.ChunkEntry]]:
     entries = [read.entry(number) for number in range(read.object_count)]
     by_first = sorted(entries, key=lambda entry: (entry.first_chunk, entry.chunk_count))
-    chunks = [chunk for entry in by_first for chunk in read.chunks(entry)]
-    index = layout.build_index(entries, chunks)
-    stored = path.read_bytes()[layout.HEADER.size : read.index_offset]
-    header = layout.HEADER.pack(layout.MAGIC, layout.VERSION, 0)
-    return header + stored + index + layout.build_footer(len(header) + len(stored), index)
+    return entries, [chunk for entry in by_first for chunk in read.chunks(entry)]
 
 
 # --- records

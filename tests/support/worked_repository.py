@@ -78,7 +78,7 @@ def build(root: Path) -> Repository:
     save_run(repository, run)
     repository.objects._folder.write_catalogue()  # as many packs would bring about
     commits = [found for found in repository.objects.ids("commit") if isinstance(found, CommitId)]
-    replace_graph(repository, ((one.digest, shape_of(repository.commit_of(one))) for one in commits))
+    replace_graph(repository, {one.digest: shape_of(repository.commit_of(one)) for one in commits})
     status(repository)
     return Repository(root)
 
