@@ -12,7 +12,8 @@ from PIL import Image
 from mlgit.errors import InvalidInputError, NotFoundError
 from mlgit.objects.encoding import JsonValue
 from mlgit.tasks import TaskDefinition
-from mlgit.tasks.kinds import open_task
+from mlgit.tasks.examples import duplicates
+from mlgit.tasks.kinds import Place, open_task, survey_task
 from mlgit.tasks.pictures import PictureDomain
 from mlgit.tasks.task import Task
 
@@ -264,3 +265,82 @@ def test_an_unknown_kind_is_not_found_with_a_hint() -> None:
     with pytest.raises(NotFoundError) as caught:
         open_task(TaskDefinition(name="t", kind="imagefolders"))
     assert caught.value.hint == "did you mean 'imagefolder'?"
+
+
+def test_only_the_named_domains_are_used_and_other_folders_are_listed(root: Path) -> None:
+    (root / "scripts").mkdir()
+    write_image(root / "preview.png", 1)
+    task = opened(root, domains=["photo", "art"])
+    assert task.domains == ("art", "photo")
+    assert task.data.ignored == ("preview.png", "scripts/")
+    assert opened(root, domains=["art"]).domains == ("art",)
+    error = refused(root, domains=["art", "sketch"])
+    assert error.kind == "missing-domain"
+    assert "'sketch'" in error.message
+
+
+@pytest.mark.parametrize("path", ["art/cat/1.png", "art/stray.png", "scripts", "art/cat/inner"])
+def test_what_is_excluded_is_left_out_on_every_machine(root: Path, path: str) -> None:
+    before = opened(root)
+    if path.endswith(".png"):
+        (root / path).write_bytes(b"broken")
+    else:
+        (root / path).mkdir()
+    refused(root)
+    task = opened(root, exclude=[path])
+    assert (task.digest == before.digest) == (path != "art/cat/1.png")
+    assert task.data.notes == ()
+    assert opened(root, exclude=[path, "art/none.png"]).data.notes == ("excluded 'art/none.png' is not there",)
+
+
+def test_a_missing_class_folder_can_be_allowed_and_is_noted(root: Path) -> None:
+    shutil.rmtree(root / "photo" / "b9")
+    task = opened(root, allow_missing_classes=True)
+    assert task.classes == ("b10", "b9", "cat")
+    assert task.domain("photo").labels.tolist() == [0, 0, 0, 2, 2, 2]
+    assert task.data.notes == ("no images of this class in this domain: photo/b9",)
+    (root / "photo" / "b9").mkdir()
+    assert opened(root).digest == task.digest
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"domains": "art"},
+        {"domains": ["art", "art"]},
+        {"exclude": [1]},
+        {"exclude": [""]},
+        {"allow_missing_classes": 1},
+        {"decode_size": -1},
+        {"decode_size": "64"},
+    ],
+)
+def test_options_of_the_wrong_form_are_refused(root: Path, options: dict[str, JsonValue]) -> None:
+    assert refused(root, **options).kind in ("bad-option", "bad-name")
+
+
+def test_many_unreadable_images_are_counted_and_the_first_named(root: Path) -> None:
+    for number in range(3):
+        (root / "art" / "cat" / f"{number}.png").write_bytes(b"broken")
+    error = refused(root)
+    assert error.kind == "unreadable-image"
+    assert "3 files" in error.message
+    assert "'art/cat/0.png'" in error.message
+    assert "exclude" in (error.hint or "")
+
+
+def test_a_survey_lists_what_cannot_be_read_and_all_the_rest(root: Path) -> None:
+    (root / "art" / "cat" / "0.png").write_bytes(b"broken")
+    path = root / "art" / "cat" / "1.png"
+    path.write_bytes(path.read_bytes()[:-60])
+    (root / "art" / "cat" / "twin.png").write_bytes((root / "photo" / "b9" / "0.png").read_bytes())
+    survey = survey_task(TaskDefinition(name="pets", kind="imagefolder"), Place(data=root))
+    assert sorted(survey.unreadable) == ["art/cat/0.png", "art/cat/1.png"]
+    assert len(survey.examples) == 17
+    ((first, second),) = duplicates(survey.examples)
+    assert (first.name, second.name) == ("art/cat/twin.png", "photo/b9/0.png")
+
+
+def test_the_decode_size_is_part_of_the_digest_unless_it_is_zero(root: Path) -> None:
+    assert opened(root, decode_size=0).digest == opened(root).digest
+    assert opened(root, decode_size=8).digest != opened(root).digest
