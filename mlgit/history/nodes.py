@@ -65,15 +65,16 @@ class Nodes:
         """Return the parents of a commit, in order, each once.
 
         Raises:
-            ForgedGraphError: The graph has a parent that does not exist, or that is not older.
+            ForgedGraphError: The graph has a parent that does not exist, or whose level is not smaller.
         """
-        if self._graph is None or node >= self._known:
+        graph = self._graph
+        if graph is None or node >= self._known:
             found = self._commits[node - self._known].parents
             return [self.node(each) for each in dict.fromkeys(parent.id for parent in found)]
-        parents = self._graph.parents(node)
-        date, level = self._graph.date(node), self._graph.level(node)
+        parents = graph.parents(node)
+        own = graph.level(node)
         for parent in parents:
-            if parent >= self._known or self._graph.date(parent) >= date or self._graph.level(parent) >= level:
+            if parent >= self._known or graph.level(parent) >= own:
                 raise ForgedGraphError
         return parents
 
