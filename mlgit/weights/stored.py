@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
-from contextlib import contextmanager
+from collections.abc import Generator, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -350,21 +350,22 @@ def store(transaction: Transaction, weights: Weights, bases: Manifest | None = N
         tensor_id: TensorId | None = getattr(form, "id", None)
         if tensor_id is not None and tensor_id in transaction:
             entries[name] = TensorEntry(id=tensor_id, dtype=form.dtype, shape=tuple(form.shape))
-    for name, parts in _flow(weights, sorted(known_forms.keys() - entries.keys())):
-        form, base = known_forms[name], known.get(name)
-        same_form = base is not None and (base.dtype, base.shape) == (form.dtype, form.shape)
-        tensor_id = transaction.put_tensor(
-            form.dtype,
-            form.shape,
-            parts,
-            base=base.id if base and same_form else None,
-            expected=getattr(form, "id", None),
-        )
-        entries[name] = TensorEntry(id=tensor_id, dtype=form.dtype, shape=form.shape)
+    with closing(_flow(weights, sorted(known_forms.keys() - entries.keys()))) as flow:  # it may have threads at work
+        for name, parts in flow:
+            form, base = known_forms[name], known.get(name)
+            same_form = base is not None and (base.dtype, base.shape) == (form.dtype, form.shape)
+            tensor_id = transaction.put_tensor(
+                form.dtype,
+                form.shape,
+                parts,
+                base=base.id if base and same_form else None,
+                expected=getattr(form, "id", None),
+            )
+            entries[name] = TensorEntry(id=tensor_id, dtype=form.dtype, shape=form.shape)
     return dict(sorted(entries.items()))
 
 
-def _flow(weights: Weights, names: Iterable[str]) -> Iterator[tuple[str, Iterable[Buffer]]]:
+def _flow(weights: Weights, names: Iterable[str]) -> Generator[tuple[str, Iterable[Buffer]], None, None]:
     if isinstance(weights, LazyWeights):
         yield from weights.flow(names)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from functools import reduce
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mlgit.errors import CorruptObjectError, IncompatibleWeightsError, MlgitError
 from mlgit.objects import Manifest, TensorEntry, TensorId
 from mlgit.storage.objects import ObjectDatabase
+from mlgit.storage.transaction import Transaction
 from mlgit.weights import ahead, blocks, lazy_average, parts, stored
 from mlgit.weights.arithmetic import RunningAverage, average, lazy_mix, mix
 from mlgit.weights.arithmetic import lazy_average as make_average
@@ -131,7 +133,7 @@ def test_what_all_models_share_is_not_read_and_not_stored_again(objects: ObjectD
         entries = store(transaction, part(made, {"shared", "count", "empty"}.__contains__))
     assert entries["shared"] == lazy[0].entries["shared"]
     assert entries["count"] == lazy[0].entries["count"]
-    assert all("shared" not in member.reads or member is lazy[0] for member in lazy)
+    assert [member.reads for member in lazy] == [{}] * 3
 
 
 def test_entries_bear_an_id_only_where_the_average_is_a_stored_tensor(objects: ObjectDatabase) -> None:
@@ -190,6 +192,18 @@ def test_damage_stops_a_large_average_and_nothing_is_stored(
     with pytest.raises(CorruptObjectError, match="tensor 'w'"), fresh.transaction() as transaction:
         store(transaction, made)
     assert set(ObjectDatabase(objects.root).ids()) == before
+
+
+def test_when_storing_fails_no_thread_goes_on(objects: ObjectDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "_GROUP", 1)
+    shapes = {f"w{number:03d}": ("F32", (50, 50)) for number in range(300)}
+    members = [saved(objects, model(seed, **shapes)) for seed in range(2)]
+    made = make_average([StoredWeights(objects, manifest) for manifest in members], [0.5, 0.5])
+    monkeypatch.setattr(Transaction, "put_tensor", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as failure, objects.transaction() as transaction:
+        store(transaction, made)
+    assert failure.tb is not None  # the frames are still held
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mlgit-ahead")]
 
 
 def test_mixtures_and_averages_of_averages_can_be_lazy_too(objects: ObjectDatabase) -> None:
