@@ -99,12 +99,13 @@ def read_at(descriptor: int, start: int, offset: int, target: memoryview) -> Non
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, durable: bool = True, temporary_name: str | None = None) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when the block ends well, and vanishes otherwise.
 
     Args:
         path: The final name; its directory must exist.
         durable: Sync file and directory before and after the rename, so that a power cut cannot undo it.
+        temporary_name: What to call the file until then; by default a random name.
 
     Yields:
         A binary file, writable and readable.
@@ -112,7 +113,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     Raises:
         FileSystemError: The operating system refused; ``path`` is as it was.
     """
-    temporary = path.with_name(f".{path.name[:100]}.{random_hex()}.tmp")
+    temporary = path.with_name(temporary_name or f".{path.name[:100]}.{random_hex()}.tmp")
     try:
         try:
             with temporary.open("x+b") as stream:

@@ -188,7 +188,7 @@ class Repository:
                     temporary.rename(root / FOLDER)
                     try:
                         sync_directory(root)
-                    except OSError:
+                    except BaseException:
                         (root / FOLDER).rename(temporary)
                         raise
                 except BaseException:

@@ -57,7 +57,9 @@ class Context:
         """
         from mlgit.repository import Repository
 
-        return Repository.discover(self.directory, user_settings=self.user_settings)
+        repository = Repository.discover(self.directory, user_settings=self.user_settings)
+        repository.settle()
+        return repository
 
     def actor(self, repository: Repository) -> Actor:
         """Return who acts and when, for the verbs that write.

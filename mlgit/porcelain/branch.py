@@ -12,6 +12,7 @@ from mlgit.objects import Commit, CommitId
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.ancestry import ancestry
 from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
+from mlgit.storage.journal import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,9 @@ def create_branch(repository: Repository, name: str, start: str = "HEAD", *, act
         AlreadyExistsError: The name is taken.
         NotFoundError: ``start`` names nothing.
     """
-    check_branch_name(name)
     with repository.keeping():
         commit_id = repository.resolve(start)
-        if repository.refs.read(HEADS + name) is not None:
-            raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
+        _check_free(repository, name)
         repository.refs.update(
             HEADS + name,
             commit_id,
@@ -163,8 +162,12 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
         NotFoundError: No branch is called ``old``.
         AlreadyExistsError: ``new`` is taken.
     """
-    branch = _find(repository, old)
-    who, when = actor.who(repository), actor.when()
+    with repository.lock():
+        return _rename(repository, _find(repository, old), new, actor)
+
+
+def _rename(repository: Repository, branch: Branch, new: str, actor: Actor) -> Branch:
+    old, who, when = branch.name, actor.who(repository), actor.when()
 
     def point_head(name: str) -> None:
         if branch.current:
@@ -173,7 +176,10 @@ def rename_branch(repository: Repository, old: str, new: str, *, actor: Actor = 
     def delete(name: str, reason: str) -> None:
         repository.refs.update(HEADS + name, None, expected=branch.id, who=who, when=when, reason=reason)
 
-    with held_back():
+    _check_free(repository, new)
+    head = HEADS + new if branch.current else None
+    steps = Steps(HEADS + old, created={HEADS + new: branch.id}, head=head)  # the old name goes last
+    with held_back(), repository.journal.during(steps):
         create_branch(repository, new, branch.id, actor=actor)
         try:
             point_head(new)
@@ -191,6 +197,12 @@ def _is_elsewhere(repository: Repository, branch: Branch) -> bool:
     others = [found for other, found in repository.branches().items() if other != branch.name]
     with ancestry(repository) as asked:
         return any(is_ancestor(asked.read, branch.id, other, graph=asked.graph) for other in others)
+
+
+def _check_free(repository: Repository, name: str) -> None:
+    check_branch_name(name)
+    if repository.refs.read(HEADS + name) is not None:
+        raise AlreadyExistsError(f"a branch '{name}' exists", kind="branch-exists", hint=f"`mlgit switch {name}`")
 
 
 def _find(repository: Repository, name: str) -> Branch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,11 @@ from mlgit.repository import (
     check_outside,
     new_directories,
 )
+from mlgit.storage.owner import remove_abandoned, temporary_name
 from mlgit.tomledit import set_value
 from mlgit.worktree.checkout import checkout, remember
+
+_TEMPORARY = ".mlgit-clone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,9 @@ def clone(
     _check_place(origin, place)
     branch = (origin.refs.head().branch or HEADS + DEFAULT_BRANCH).removeprefix(HEADS)
     try:
-        with new_directories(place):
-            temporary = place / f".mlgit-clone-{secrets.token_hex(6)}.tmp"
+        inside = place.exists()  # an empty directory stays the same one: somebody may stand in it
+        with new_directories(place if inside else place.parent):
+            temporary = place / temporary_name(_TEMPORARY) if inside else _beside(place)
             try:
                 copy = Repository.create(temporary, branch=branch, user_settings=user_settings)
                 names = _names(origin, branch)  # before the packs: what is committed meanwhile is in neither
@@ -89,7 +92,10 @@ def clone(
                     copy.refs.update(name, value, expected=None, who=actor.who(copy), when=actor.when(), reason=reason)
                 set_value(settings_path(copy), ["remote", "origin", "url"], str(origin.root))
                 _first_checkout(copy, progress)
-                _appear(temporary, place)
+                if inside:
+                    _appear(temporary, place)
+                else:
+                    _take_place(temporary, place)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -99,6 +105,8 @@ def clone(
 
 
 def _check_place(origin: Repository, place: Path) -> None:
+    if place.is_dir():
+        remove_abandoned(place, _TEMPORARY)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise AlreadyExistsError(
             f"'{place}' exists and is not empty", kind="path-exists", hint="choose another directory"
@@ -118,6 +126,24 @@ def _names(origin: Repository, branch: str) -> dict[str, ObjectId]:
     }
     head = origin.head
     return found if head is None else {**found, HEADS + branch: head}
+
+
+def _beside(place: Path) -> Path:
+    """Return a place for the copy beside its own; what killed clones left there goes."""
+    start = f".{place.name[:100]}."
+    remove_abandoned(place.parent, start)
+    return place.parent / temporary_name(start)
+
+
+def _take_place(temporary: Path, place: Path) -> None:
+    """Let the finished copy appear."""
+    with held_back():
+        temporary.rename(place)
+        try:
+            sync_directory(place.parent)
+        except OSError:
+            place.rename(temporary)
+            raise
 
 
 def _appear(temporary: Path, place: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
@@ -10,6 +12,7 @@ from mlgit.fileio import file_system_error
 from mlgit.objects import JsonValue
 from mlgit.porcelain.actor import check_text
 from mlgit.repository import Repository, Settings, new_directories
+from mlgit.storage.lock import FileLock
 from mlgit.tomledit import set_value
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_/-]+)+")
@@ -41,7 +44,7 @@ def set_setting(path: Path, key: str, value: str) -> None:
     _check_key(key)
     check_text(value, "the value")
     try:
-        with new_directories(path.parent):
+        with new_directories(path.parent), changing(path):
             set_value(path, key.split("."), value)
     except OSError as error:
         raise file_system_error(error, "write", path) from error
@@ -54,8 +57,25 @@ def unset_setting(path: Path, key: str) -> None:
         NotFoundError: It is not set there.
     """
     _check_key(key)
-    if not set_value(path, key.split("."), None):
+    with changing(path) if path.exists() else nullcontext():
+        found = set_value(path, key.split("."), None)
+    if not found:
         raise NotFoundError(f"'{key}' is not set in '{path}'", kind="unknown-setting")
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let no other process change a settings file meanwhile.
+
+    Raises:
+        ConflictError: Another process does, all the time.
+        FileSystemError: The operating system refused.
+    """
+    with FileLock(path.with_name(f"{path.name}.lock")) as lock:
+        if lock.recovered:  # its process was killed
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+                leftover.unlink(missing_ok=True)
+        yield
 
 
 def settings_path(repository: Repository) -> Path:

@@ -12,6 +12,7 @@ from mlgit.porcelain.pending_run import drop_run
 from mlgit.porcelain.switch import replace_working_files
 from mlgit.progress import Progress
 from mlgit.repository import Repository
+from mlgit.storage.ref_values import HEAD
 from mlgit.worktree.checkout import checkout, remember
 from mlgit.worktree.snapshot import Hashing, snapshot
 from mlgit.worktree.status import committed_contents, file_changes, working_contents
@@ -82,6 +83,7 @@ def overwrite_working_files(
     *,
     remove_others: bool = False,
     then: Callable[[], None] | None = None,
+    deciding: str = HEAD,
     progress: Progress | None = None,
 ) -> None:
     """Make the working files those of a commit, whatever they are now.
@@ -91,6 +93,7 @@ def overwrite_working_files(
         target: The commit.
         remove_others: Remove the files that no commit holds, too; otherwise only those that HEAD holds go.
         then: Called when the files are in place; when it raises, they are put back.
+        deciding: The ref that ``then`` moves.
         progress: Is told of files.
 
     Raises:
@@ -108,6 +111,6 @@ def overwrite_working_files(
     differing = [change.path for change in file_changes(new, working) if change.path in new]
     others = {file.path for file in before.files} | (set(working) if remove_others else set())
     remove = sorted(path for path in others if path not in new and (repository.root / path).is_file())
-    checkout(repository, after, paths=differing, remove=remove, then=then, progress=progress)
+    checkout(repository, after, paths=differing, remove=remove, then=then, deciding=deciding, progress=progress)
     unchanged = {path: seen[path] for path in new if path in seen and path not in differing}
     remember(repository, after, differing, seen=unchanged)

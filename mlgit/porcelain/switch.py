@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, NotFoundError, did_you_mean
 from mlgit.interrupts import held_back
-from mlgit.objects import CommitId, Manifest
+from mlgit.objects import CommitId, Manifest, ObjectId
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.progress import Progress
 from mlgit.repository import HEADS, REMOTES, Repository, check_branch_name
+from mlgit.storage.journal import Steps
+from mlgit.storage.ref_values import HEAD
 from mlgit.worktree.checkout import checkout, remember
+from mlgit.worktree.journal import journaled
 from mlgit.worktree.snapshot import Hashing, snapshot
 from mlgit.worktree.status import committed_contents, file_changes, working_contents
 
@@ -68,10 +72,10 @@ def switch(
         move = partial(_move_head, repository, plan, actor)
         kept: tuple[str, ...] = ()
         if plan.commit is None or plan.commit == repository.head:
-            with held_back():
+            with held_back(), journaled(repository.journal, Steps(HEAD, created=plan.creates)):
                 move()
         else:
-            kept = replace_working_files(repository, plan.commit, then=move, progress=progress)
+            kept = replace_working_files(repository, plan.commit, then=move, created=plan.creates, progress=progress)
     return SwitchResult(plan.branch, plan.commit, plan.created, kept)
 
 
@@ -82,6 +86,13 @@ class _Plan:
     commit: CommitId | None
     created: bool
     start: str = "HEAD"
+
+    @property
+    def creates(self) -> dict[str, ObjectId]:
+        """The branch to create, and where."""
+        if not self.created or self.branch is None or self.commit is None:
+            return {}
+        return {self.branch: self.commit}
 
 
 def _move_head(repository: Repository, plan: _Plan, actor: Actor) -> None:
@@ -156,6 +167,7 @@ def replace_working_files(
     *,
     overwrite: Collection[str] = (),
     then: Callable[[], None] | None = None,
+    created: Mapping[str, ObjectId] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> tuple[str, ...]:
     """Bring the working files from HEAD's state to that of ``target``; uncommitted changes survive or stop it.
@@ -164,7 +176,8 @@ def replace_working_files(
         repository: Where; the caller holds the worktree lock.
         target: The commit to bring in.
         overwrite: Files whose uncommitted changes ``target`` already contains.
-        then: Called when the files are in place; when it raises, they are put back.
+        then: Called when the files are in place, to move HEAD or its branch; when it raises, they are put back.
+        created: Refs that ``then`` creates before.
         progress: Is told of files.
 
     Returns:
@@ -193,7 +206,7 @@ def replace_working_files(
     write = [path for path in differing if path in new and path not in dirty]
     _refuse_untracked(repository, [path for path in write if path not in working])
     remove = [path for path in differing if path not in new and path in working]
-    checkout(repository, after, paths=write, remove=remove, then=then, progress=progress)
+    checkout(repository, after, paths=write, remove=remove, then=then, created=created, progress=progress)
     seen = {path: current.files[path] for path in new if path not in dirty and path not in write}
     remember(repository, after, write, seen=seen)
     return tuple(sorted(dirty - set(differing)))

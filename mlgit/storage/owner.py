@@ -8,6 +8,8 @@ reboot nobody of before is alive, and two containers with one node name do not j
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +18,10 @@ from typing import Self
 from blake3 import blake3
 
 from mlgit.errors import InvalidInputError
+from mlgit.fileio import random_hex
 
 _FIELDS = 5
+TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,35 @@ class Owner:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.node}"
+
+
+def temporary_name(start: str) -> str:
+    """Return a name that nobody else has, by which ``remove_abandoned`` knows whether this process still works on it.
+
+    Args:
+        start: What it begins with.
+    """
+    return f"{start}{Owner.current().tag}-{random_hex()}{TEMPORARY}"
+
+
+def remove_abandoned(folder: Path, start: str) -> None:
+    """Remove files and directories that killed processes of this host left half written; what cannot be stays.
+
+    Args:
+        folder: Where they are.
+        start: What was given to ``temporary_name``.
+    """
+    here = Owner.current()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(start) and entry.name.endswith(TEMPORARY)):
+                continue
+            if here.owns(entry.name[len(start) :].rpartition("-")[0]) is not False:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def _runs(pid: int, started: int) -> bool:

@@ -8,7 +8,7 @@ other's way, not even the log of a deleted ``a`` and that of ``a/b``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,7 +189,9 @@ class RefStore:
         """
         if not isinstance(target, CommitId):
             check_branch(target)
-        with FileLock(self.root / "HEAD.lock", timeout_s=self.timeout_s):
+        with FileLock(self.root / "HEAD.lock", timeout_s=self.timeout_s) as lock:
+            if lock.recovered:
+                _sweep(self.root, f".{HEAD}.")
             new = target if isinstance(target, CommitId) else self._read(target)
             self._log(HEAD, ReflogEntry(self.head().commit, new, who, when, reason))
             text = f"commit {target}\n" if isinstance(target, CommitId) else f"ref: {target}\n"
@@ -333,10 +335,14 @@ class RefStore:
 
     def _remove(self, name: str) -> None:
         path = self.root / name
+        before = self._content(name)
         try:
             path.unlink(missing_ok=True)
             sync_directory(path.parent)
         except OSError as error:
+            if before is not None and not path.exists():  # it went, but a power cut might bring it back
+                with suppress(FileSystemError):
+                    write_file(path, before.encode("ascii", "replace"), durable=False)
             raise file_system_error(error, "remove", path) from error
 
     def _log_path(self, name: str) -> Path:
@@ -348,7 +354,10 @@ class RefStore:
         make_directories(path.parent, self.root)
         reflog.append(path, entry)
         if is_new:
-            sync_directory(path.parent)
+            try:
+                sync_directory(path.parent)
+            except OSError as error:
+                raise file_system_error(error, "write", path) from error
 
 
 def _in_use(path: Path) -> ConflictError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from mlgit.errors import AlreadyExistsError, InvalidInputError, did_you_mean
 from mlgit.fileio import file_system_error, replacing, sync_directory, write_file
 from mlgit.objects.dtypes import tensor_size_bytes
 from mlgit.objects.manifest import check_path
+from mlgit.storage.owner import remove_abandoned, temporary_name
 from mlgit.weights.forms import TensorLike
 from mlgit.weights.header import build_header
 from mlgit.weights.sharding import INDEX_SUFFIX, index_bytes, shards
@@ -93,7 +93,7 @@ def _write_safetensors(weights: Weights, written: Mapping[str, TensorLike], path
     header = build_header(
         {name: (form.dtype, form.shape) for name, form in written.items()}, _METADATA, source=str(path)
     )
-    with replacing(path) as stream:
+    with replacing(path, temporary_name=_temporary_name(path)) as stream:
         stream.write(header.prefix)
         for entry in header.entries:
             stream.write(tensor_bytes(weights[entry.name]))
@@ -119,7 +119,7 @@ def _check_readable(file: Path, path: Path, written: Mapping[str, TensorLike]) -
 def _write_pt(weights: Weights, path: Path) -> None:
     forms(weights)
     state_dict = {name: _own_memory(tensor) for name, tensor in sorted(weights.items())}
-    with replacing(path) as stream:
+    with replacing(path, temporary_name=_temporary_name(path)) as stream:
         try:
             torch.save(state_dict, stream)
         except RuntimeError as error:  # torch hides what interrupted it behind an error of its own
@@ -144,7 +144,7 @@ def _export_directory(
     if len(layout) > 1:
         others["model.safetensors" + INDEX_SUFFIX] = index_bytes(layout, sum(sizes.values()))
     _check_paths(files, layout)
-    temporary = destination.with_name(f".{destination.name[:100]}.{secrets.token_hex(6)}.tmp")
+    temporary = destination.with_name(_temporary_name(destination))
     try:
         temporary.mkdir()
         for path, names in layout.items():
@@ -165,6 +165,13 @@ def _check_paths(files: Iterable[str], layout: Iterable[str]) -> None:
         check_path(path)
         if _MODEL_FILE.fullmatch(path) or path in layout:
             raise InvalidInputError(f"'{path}' is the name of a file with weights", kind="bad-path")
+
+
+def _temporary_name(destination: Path) -> str:
+    """Return a name for what becomes ``destination``; what killed exports left there goes."""
+    start = f".{destination.name[:100]}."
+    remove_abandoned(destination.parent, start)
+    return temporary_name(start)
 
 
 def _publish(temporary: Path, destination: Path, paths: Sequence[str]) -> None:

@@ -8,14 +8,17 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from mlgit.errors import ConflictError
 from mlgit.fileio import file_system_error, sync_directory, write_at
 from mlgit.interrupts import held_back
-from mlgit.objects import BlobFile, Manifest, TensorFile
+from mlgit.objects import BlobFile, Manifest, ObjectId, TensorFile
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
+from mlgit.storage.ref_values import HEAD
 from mlgit.worktree.index import write_index
+from mlgit.worktree.journal import away_name, journaled, plan
 from mlgit.worktree.scan import Stat
 from mlgit.worktree.snapshot import stored_header
 
@@ -63,11 +66,14 @@ def checkout(
     paths: Iterable[str],
     remove: Iterable[str] = (),
     then: Callable[[], None] | None = None,
+    deciding: str = HEAD,
+    created: Mapping[str, ObjectId] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> None:
     """Write the named files of a manifest and remove others; on any error the directory is as it was.
 
-    All contents are written and verified beside the destination first; only then are files renamed into place.
+    All contents are written and verified beside the destination first; only then are files renamed into place. A
+    process that is killed between the renames leaves a journal, by which the next one takes them back.
 
     Args:
         repository: Where; the caller holds its worktree lock.
@@ -75,6 +81,8 @@ def checkout(
         paths: Which of its files to write.
         remove: Relative paths to remove.
         then: Called when the files are in place; when it raises, they are put back. Moves the ref that goes with them.
+        deciding: The ref that ``then`` moves, last of all it does to refs: by that a killed process is judged.
+        created: Refs that ``then`` creates before.
         progress: Is told of files.
 
     Raises:
@@ -92,8 +100,10 @@ def checkout(
                 write_file_of(repository, manifest, file, staging / f"new-{number}")
                 moves.append((staging / f"new-{number}", repository.root / file.path))
                 bar.advance(1, file.path)
-        with held_back():
-            _swap(_Swap(staging), moves, [repository.root / path for path in gone], then)
+        removals = [repository.root / path for path in gone]
+        steps = plan(staging, moves, removals, None if then is None else deciding, created)
+        with held_back(), journaled(repository.journal, steps):
+            _swap(_Swap(staging), moves, removals, then)
     remove_empty_directories(repository.root, gone)
 
 
@@ -149,6 +159,7 @@ class _Swap:
     def __init__(self, staging: Path) -> None:
         self.staging = staging
         self._undo: list[Callable[[], object]] = []
+        self._away = 0
 
     def move(self, source: Path, destination: Path) -> None:
         """Rename a file or directory."""
@@ -158,7 +169,8 @@ class _Swap:
     def away(self, place: Path) -> None:
         """Move what stands at ``place`` out of the way, if anything does."""
         if place.is_symlink() or place.exists():
-            self.move(place, self.staging / f"old-{len(self._undo)}")
+            self.move(place, self.staging / away_name(self._away))
+            self._away += 1
 
     def make_directories(self, path: Path) -> None:
         """Create a directory and those above it that are missing."""
