@@ -65,16 +65,16 @@ class Nodes:
         """Return the parents of a commit, in order, each once.
 
         Raises:
-            ForgedGraphError: The graph has a parent that does not exist, or whose level is not smaller.
+            ForgedGraphError: The graph has a parent that does not exist, or whose date or level is not smaller.
         """
         graph = self._graph
         if graph is None or node >= self._known:
             found = self._commits[node - self._known].parents
             return [self.node(each) for each in dict.fromkeys(parent.id for parent in found)]
         parents = graph.parents(node)
-        own = graph.level(node)
+        date, level = graph.date(node), graph.level(node)
         for parent in parents:
-            if parent >= self._known or graph.level(parent) >= own:
+            if parent >= self._known or graph.date(parent) >= date or graph.level(parent) >= level:
                 raise ForgedGraphError
         return parents
 
