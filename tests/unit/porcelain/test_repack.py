@@ -177,6 +177,5 @@ def test_a_repacking_that_is_killed_or_interrupted_at_any_step_loses_nothing(fas
 def test_committers_and_readers_do_not_notice_repackings_and_collections(fast_path: Path) -> None:
     found = run_script("commit_and_repack.py", fast_path / "model")
     assert found["commits"] == 3 * 20 + 1
-    assert found["rounds"] > 1
-    assert found["shrunk"] > 0
+    assert found["rounds"] >= 3
     assert found["packs"] == 1
