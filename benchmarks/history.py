@@ -408,10 +408,12 @@ def measure(bench: Bench, shape: Shape, ids: Sequence[CommitId], git_ids: Sequen
     tell("status", rows["status"])
     result["questions"] = rows
     result["look-ups, µs"] = lookups(bench.root, ids)
+    idle = bench.ours(["status"], watch=True)
     collected = bench.ours(["gc", "--dry-run", "--grace", "0"], watch=True)
     result["gc --dry-run"] = {
         "seconds": round(collected.seconds, 2),
         "own bytes": collected.own_bytes,
+        "own bytes of status": idle.own_bytes,
         "bytes with mapped files": collected.peak_bytes,
     }
     return result
@@ -448,7 +450,8 @@ def main() -> None:
             bench = Bench(folder / "model", folder / "git", options.rounds, folder)
             found = measure(bench, shape, ids, git_ids)
             objects = commits * (entries + 2)
-            found["gc --dry-run"]["own bytes per object"] = round(found["gc --dry-run"]["own bytes"] / objects, 1)
+            memory = found["gc --dry-run"]
+            memory["own bytes per object"] = round((memory["own bytes"] - memory["own bytes of status"]) / objects, 1)
             print(
                 json.dumps({name: found[name] for name in found if name != "questions"}, indent=2, ensure_ascii=False)
             )
