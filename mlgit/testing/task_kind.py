@@ -78,7 +78,7 @@ class TaskKindContract(ABC):
         assert issubclass(kind, TaskKind)
         assert getattr(kind, "__final__", False)
         assert dataclasses.is_dataclass(kind)
-        assert kind.__dataclass_params__.frozen
+        assert vars(kind)["__dataclass_params__"].frozen
         assert kind.name == self.kind.partition(":")[0]
         assert kind.summary
         assert not kind.summary.endswith(".")

@@ -9,7 +9,6 @@ from typing import final
 import torch
 
 from mlgit.evaluation.loaded import load_domains
-from mlgit.tasks.arrays import ArrayDomain
 from mlgit.tasks.split import DomainData
 from mlgit.training.randomness import generator_for
 
@@ -105,7 +104,7 @@ class AugmentedBatches(Batches):
 
 def is_plain(domains: Sequence[DomainData]) -> bool:
     """Tell whether augmentation is known to change nothing, so that images can be decoded once."""
-    return all(isinstance(domain, ArrayDomain) for domain in domains)
+    return not any(domain.augments for domain in domains)
 
 
 def batches_of(domains: Sequence[DomainData], *, per_domain: int, seed: int, device: torch.device) -> Batches:
