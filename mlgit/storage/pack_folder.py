@@ -198,7 +198,9 @@ class PackFolder:
                 is_known = True
                 yield Located(pack, pack.entry(number))
             seen.add(pack.path.name)
+        candidates: list[str] = []
         for name in self._candidates(digest):
+            candidates.append(name)
             if name in seen:
                 continue
             seen.add(name)
@@ -209,7 +211,7 @@ class PackFolder:
                 is_known = True
                 yield Located(found, found.entry(number))
         if not is_known:
-            self._verify(seen)
+            self._verify(candidates)
 
     def _verify(self, names: Iterable[str]) -> None:
         """Compare indexes with their digests, since what is not in them counts; what is wrong is in ``damaged``."""

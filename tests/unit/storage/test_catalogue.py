@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgit.objects import blob_id
+from mlgit.objects import BlobId, blob_id
 from mlgit.storage import ObjectDatabase, catalogue, catalogue_writer, pack_folder
 from mlgit.storage.pack import Pack
 from mlgit.storage.pack_folder import PackFolder
@@ -219,3 +219,38 @@ def test_a_lookup_among_many_packs_opens_few_of_them(fast_path: Path, monkeypatc
     for number in range(300):
         assert blob_id([b"not here ", str(number).encode()]) not in database
     assert time.process_time() - start < 5
+
+
+def test_a_large_pack_is_entered_at_once_and_its_index_is_not_read_for_what_it_lacks(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_folder, "_LARGE_PACK", 6)
+    monkeypatch.setattr("mlgit.storage.pack._VERIFY_LATER", 0)
+    verified: list[Path] = []
+    verify = Pack.verify
+    monkeypatch.setattr(Pack, "verify", lambda pack: verified.append(pack.path) or verify(pack))
+    root = ObjectDatabase.create(fast_path / "objects").root
+    with ObjectDatabase(root).transaction() as transaction:
+        ids = [transaction.put_blob([bytes([number])]) for number in range(6)]
+    (pack,) = ObjectDatabase(root).pack_paths()
+    assert covered(root) == {pack.name}
+    verified.clear()
+    database = ObjectDatabase(root)
+    assert database.read(ids[3]) == b"\x03"
+    assert blob_id([b"not here"]) not in database
+    assert database.with_prefix(ids[2][:9]) == [ids[2]]
+    assert verified == []
+    (catalogue_file,) = (root / catalogue.FOLDER).iterdir()
+    catalogue_file.unlink()
+    assert blob_id([b"not here"]) not in ObjectDatabase(root)
+    assert verified == [pack]
+
+
+def test_what_a_catalogue_covers_is_found_without_listing_the_folder(
+    fast_path: Path, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = ObjectDatabase.create(fast_path / "objects").root
+    fill(root, range(20))
+    monkeypatch.setattr(PackFolder, "refresh", None)
+    digest = next(digest for each in catalogue.load_all(root, {}).values() for digest, _ in each.from_prefix(bytes(32)))
+    assert ObjectDatabase(root).kind(BlobId.from_digest(digest)) == "blob"
