@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextlib import closing, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 
@@ -58,7 +58,7 @@ def writable_bytes(tensor: torch.Tensor) -> memoryview:
     """Return the memory of a contiguous CPU tensor, to be filled; whoever calls keeps the tensor alive meanwhile."""
     if not tensor.numel():
         return memoryview(bytearray())
-    return _view_of_memory(tensor.data_ptr(), tensor.nbytes, _WRITABLE)
+    return cast("memoryview", _view_of_memory(tensor.data_ptr(), tensor.nbytes, _WRITABLE))
 
 
 def empty_tensor(dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
