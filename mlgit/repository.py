@@ -247,10 +247,10 @@ class Repository:
             ConflictError: Another process holds it; it is named.
         """
         with self.keeping(), FileLock(self.folder / f"{name}.lock") as lock:
-            if lock.recovered:
-                self._sweep()
             if name == _WORKTREE:
                 self.journal.settle()
+            if lock.recovered:
+                self._sweep()
             yield
 
     def settle(self) -> None:
@@ -264,6 +264,8 @@ class Repository:
         for folder, start in ((self.folder, ".run.json."), (self.folder, ".index."), (self.folder, ".journal.")):
             for leftover in folder.glob(f"{start}*.tmp"):
                 leftover.unlink(missing_ok=True)
+        for leftover in self.folder.glob(f"{journal.STAGING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         for leftover in self.root.glob(".mlgit.toml.*.tmp"):
             leftover.unlink(missing_ok=True)
 

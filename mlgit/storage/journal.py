@@ -28,6 +28,8 @@ from mlgit.storage.sealed import seal, unseal
 
 _REASON = "taken back: the command was killed"
 FILE = "journal"
+STAGING = "staging-"
+"""What directories with new files are called, in the repository's folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ from mlgit.interrupts import held_back
 from mlgit.objects import BlobFile, Manifest, ObjectId, TensorFile
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
+from mlgit.storage.journal import STAGING
 from mlgit.storage.ref_values import HEAD
 from mlgit.worktree.index import write_index
 from mlgit.worktree.journal import away_name, journaled, plan
 from mlgit.worktree.scan import Stat
 from mlgit.worktree.snapshot import stored_header
-
-_STAGING = "staging-"
 
 
 def write_file_of(repository: Repository, manifest: Manifest, file: TensorFile | BlobFile, destination: Path) -> None:
@@ -113,9 +112,9 @@ def _staging(repository: Repository) -> Iterator[Path]:
 
     Others like it were left by processes that were killed: the caller holds the worktree lock.
     """
-    staging = repository.folder / f"{_STAGING}{secrets.token_hex(6)}"
+    staging = repository.folder / f"{STAGING}{secrets.token_hex(6)}"
     try:
-        for leftover in repository.folder.glob(f"{_STAGING}*"):
+        for leftover in repository.folder.glob(f"{STAGING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         staging.mkdir()
     except OSError as error:

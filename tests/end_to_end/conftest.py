@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import pty
 import shutil
@@ -18,16 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository_state import check_sound, everything, visible
 from safetensors.numpy import save_file
 
 from mlgit.cli import main as frame
-from mlgit.porcelain.fsck import fsck
-from mlgit.repository import Repository
-from mlgit.storage.refs import HEAD, RefStore
 
 DATE = "1700000000 +0100"
-CACHES = {"index.json"}
-"""Files of a repository that may change at any time: what they say is checked before it is believed."""
 
 
 @dataclass(frozen=True)
@@ -145,52 +140,6 @@ def repository(make_repository: Callable[[Path], Path], tmp_path: Path, monkeypa
     root = make_repository(tmp_path / "model")
     monkeypatch.chdir(root)
     return root
-
-
-def everything(root: Path) -> dict[str, str]:
-    """Return a digest of every file and link below a directory, and the directories; caches are left out."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_symlink():
-            found[name] = f"link {path.readlink()}"
-        elif path.is_dir():
-            found[name] = "directory"
-        elif path.name not in CACHES:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "special"
-    return found
-
-
-def visible(root: Path) -> dict[str, object]:
-    """Return what anybody can see of a repository: working files, refs, HEAD, their logs, and settings.
-
-    Left out: packs of objects that nothing reaches (a pack is published before the ref that needs it moves, so that a
-    ref never names what is not there), the logs of refs that no longer exist, empty folders of refs, and caches.
-    """
-    folder = root / ".mlgit"
-    if not folder.exists():
-        return {"files": everything(root)} if root.exists() else {}
-    refs = RefStore(folder)
-    names = list(refs.names())
-    config = folder / "config.toml"
-    return {
-        "files": {name: digest for name, digest in everything(root).items() if not name.startswith(".mlgit")},
-        "head": (folder / HEAD).read_text(),
-        "refs": {name: refs.read(name) for name in names},
-        "logs": {name: [entry.new for entry in refs.reflog(name)] for name in names},
-        "config": config.read_text() if config.exists() else None,
-        "leftovers": [str(path) for path in folder.rglob("*") if path.name.startswith("staging-")],
-    }
-
-
-def check_sound(root: Path) -> None:
-    """Check with a fresh look that nothing is damaged and that nothing was left half written.
-
-    A lock file may be left by a process that was stopped just when it made it; the next one sees that it is stale.
-    """
-    found = fsck(Repository(root))
-    assert found.sound, found.hurt
-    assert [path for path in root.rglob("*") if path.suffix == ".tmp"] == []
 
 
 @contextmanager

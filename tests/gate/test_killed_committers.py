@@ -1,4 +1,4 @@
-"""Committers that are killed at random moments while others go on: nothing acknowledged is lost, nobody is locked out."""
+"""Committers killed at random moments while others go on: nothing acknowledged is lost, nobody is locked out."""
 
 from __future__ import annotations
 

@@ -103,7 +103,9 @@ def measure(
 ) -> tuple[Judge, list[list[str]]]:
     """Run a verb undisturbed; return the judge of disturbed runs, and the calls it made."""
     old = plain.do(["fresh", prepared, place], ["look", place])[1]
-    done = program.ask(["mlgit", "-C", place / "model", *verb.arguments], ["look", place], plan=Plan(str(place), classes=classes))
+    done = program.ask(
+        ["mlgit", "-C", place / "model", *verb.arguments], ["look", place], plan=Plan(str(place), classes=classes)
+    )
     assert done.results is not None, done
     ran, new = done.results
     assert ran["code"] == 0, ran

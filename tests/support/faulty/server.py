@@ -1,8 +1,9 @@
 """A process that has imported mlgit and torch, and runs each command in a child it forks: milliseconds, not seconds.
 
 Reads one JSON object per line: ``steps`` to do in one child one after the other, ``cwd``, and perhaps ``plan``, the
-trouble to arrange for the commands among them. Answers with one line: exit status of the child, the results of the steps, and the calls
-that were counted. A step is ``["mlgit", argument…]``, or the name of a function of this file and its arguments.
+trouble to arrange for the commands among them. Answers with one line: exit status of the child, the results of the
+steps, and the calls that were counted. A step is ``["mlgit", argument…]``, or the name of a function of this file and
+its arguments.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def child(request: dict[str, Any], outputs: tuple[int, int], answer: int, shim: 
     """Do the steps and write their results into the answer; never returns."""
     for number, descriptor in enumerate(outputs, 1):
         os.dup2(descriptor, number)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 - a descriptor
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115 - a descriptor
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
     code, plan = 97, request.get("plan")
     try:
         os.chdir(request["cwd"])
