@@ -79,7 +79,10 @@ class PackTable:
 
     def of_kinds(self, *codes: int) -> Mask:
         """Return which objects are of some kinds, given their numbers in packs."""
-        return np.isin(self._objects["kind"], codes)
+        table = np.zeros(256, np.bool_)
+        table[list(codes)] = True
+        kinds: Mask = table[self._objects["kind"]]
+        return kinds
 
     def by_place(self, chosen: Mask) -> list[int]:
         """Return the numbers of some objects in the order of their chunks."""
