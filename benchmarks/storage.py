@@ -168,7 +168,7 @@ def run_load_file(result: dict[str, float], source: Path) -> None:
 def run_load(result: dict[str, float], root: Path, revision: str, source: Path) -> None:
     module = {name: torch.zeros_like(tensor) for name, tensor in load_file(source).items()}
     with measured(result):
-        fill(module, Repository(root).load(revision))
+        Repository(root).load(revision, into=module)
 
 
 def fill(module: Weights, weights: Weights) -> None:
@@ -285,7 +285,9 @@ def build_only(folder: Path, members: list[Weights], real: bool, options: argpar
 
 
 def build_family(folder: Path, members: list[Weights], megabytes: int, stack: int, dtype: torch.dtype) -> list[Path]:
-    size = sum(tensor.numel() for tensor in members[0].values()) * dtype.itemsize
+    size = (
+        sum(tensor.numel() for tensor in members[0].values()) * torch.float32.itemsize
+    )  # the same tensors in any dtype
     repetitions = max(1, round(megabytes * 2**20 / size))
     states = [repeated(member, repetitions, stack, dtype) for member in members]
     states[3] = partly_changed(states[2], states[3])
@@ -428,7 +430,7 @@ def shown(row: Mapping[str, object]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=256, help="size of one model, in MiB")
+    parser.add_argument("--megabytes", type=int, default=256, help="size of one float32 model, in MiB")
     parser.add_argument("--rounds", type=int, default=3, help="how often all is measured")
     parser.add_argument("--dtypes", nargs="+", choices=TORCH_NAMES, default=["F32", "BF16"])
     parser.add_argument("--stack", type=int, default=1, help="how many repetitions make one tensor")
