@@ -249,16 +249,26 @@ class Repository(core.Repository):
         self,
         name: str,
         *,
-        kind: str,
+        kind: str | None = None,
+        preset: str | None = None,
         data: Path | str | None = None,
         test_domain: str | None = None,
         options: Mapping[str, JsonValue] | None = None,
+        runtime: Runtime | None = None,
     ) -> TaskSummary:
         """Define a task; see ``mlgit.porcelain.task``."""
         from mlgit.porcelain.task import add_task  # noqa: PLC0415 - imports torch
 
-        place = None if data is None else Path(data)
-        return add_task(self, name, kind=kind, data=place, test_domain=test_domain, options=options)
+        return add_task(
+            self,
+            name,
+            kind=kind,
+            preset=preset,
+            data=None if data is None else Path(data),
+            test_domain=test_domain,
+            options=options,
+            runtime=_runtime(runtime),
+        )
 
     def probe(self, task: str, *, start: str = "HEAD", trial: int = 0, runtime: Runtime | None = None) -> ProbeResult:
         """Train, or find, the linear probe of a task; see ``mlgit.porcelain.probe``."""

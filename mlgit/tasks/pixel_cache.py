@@ -99,9 +99,16 @@ class PixelCache(PixelSource):
         lock = FileLock(self.path.with_suffix(".lock"), timeout_s=LOCK_TIMEOUT_S)
         try:
             with lock:
+                self._tidy()
                 return _map(self.path, self._key) or self._write()
         except ConflictError:
             return self._write()
+
+    def _tidy(self) -> None:
+        """Remove what a process that was killed left of this file."""
+        for path in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            with suppress(OSError):
+                path.unlink()
 
     def _write(self) -> _Mapped | None:
         with replacing(self.path, durable=False) as stream, self._progress.task(self._title, len(self._paths)) as bar:

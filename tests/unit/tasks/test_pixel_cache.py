@@ -151,6 +151,15 @@ def test_an_image_that_cannot_be_decoded_leaves_no_file(root: Path, tmp_path: Pa
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_what_a_killed_process_left_is_removed(root: Path, tmp_path: Path) -> None:
+    made = cache(root, tmp_path / "cache")
+    made.path.parent.mkdir()
+    left = made.path.with_name(f".{made.path.name}.0123456789ab.tmp")
+    left.write_bytes(b"half of it")
+    assert all_equal(made, root)
+    assert list(made.path.parent.iterdir()) == [made.path]
+
+
 def _use(root: Path, folder: Path, log: Path, ready: object) -> None:
     decode = Decoder.decode
 
