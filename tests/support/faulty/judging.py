@@ -30,6 +30,10 @@ def essence(found: dict[str, Any], verb: Verb) -> dict[str, Any]:
         files = {name: digest for name, digest in files if digest != "directory" and ".tmp" not in name}
         kept[key] = {**parts, "files": files} if files or len(parts) > 1 else {}
         kept[key].pop("leftovers", None)
+        for part in ("refs", "logs"):  # a probe tells how long it took
+            found_here = kept[key].get(part, {}).items()
+            named = {name: "probe" if name.startswith("refs/probes/") else value for name, value in found_here}
+            kept[key] |= {part: named} if part in kept[key] else {}
         if verb.half_logs:
             kept[key].pop("logs", None)
     return kept
@@ -72,7 +76,7 @@ class Judge:
         else:
             results = [*self.plain.do(*steps), *self.program.do(*repeat), *self.plain.do(*later)]
         ran, found, sound, again, after, *worked, rest = results
-        checked = (ran, *worked) if self.verb.mends else (ran, sound, *worked)
+        checked = worked if self.verb.mends else (ran, sound, *worked)
         problems: list[object] = [one for one in checked if one["code"]]
         problems += [["left", rest]] if rest else []
         state = essence(found, self.verb)

@@ -14,6 +14,7 @@ from faulty.client import Program
 from mlgit.cli import main
 
 TRAINING = ["--lr", "1e-3", "--steps", "1", "--batch-size", "8"]
+PROBE = ("probe", "--task", "digit", "--from", "HEAD", "--lr", "1e-3", "--steps", "1")
 CERTIFICATE = """
 name = "gate"
 task = "digit"
@@ -130,11 +131,11 @@ _ALL: dict[str, Verb] = {
     "config --unset": Verb(("config", "--unset", "user.name"), before=(("config", "user.name", "Grace"),)),
     "task add": Verb(("task", "add", "odd", "--kind", "digits", "--set", "labels=parity", "--set", "part=auxiliary")),
     "task rm": Verb(("task", "rm", "digit"), learned=True),
-    "train": Verb(("train", "--task", "digit", *TRAINING), learned=True),
+    "train": Verb(("train", "--task", "digit", *TRAINING), before=(PROBE,), learned=True),
     "commit of a run": Verb(
         ("commit", "-m", "run", "--task", "digit"), before=(("train", "--task", "digit", *TRAINING),), learned=True
     ),
-    "probe": Verb(("probe", "--task", "digit", "--from", "HEAD", "--lr", "1e-3", "--steps", "1"), learned=True),
+    "probe": Verb(PROBE, learned=True),
     "certify": Verb(("certify", "HEAD", "-c", "../source/certificate.toml"), learned=True),
 }
 
