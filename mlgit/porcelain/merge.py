@@ -262,7 +262,7 @@ def _write(
     with repository.lock():
         head = repository.head
         layout = _layout(repository, pool, weights)
-        with repository.transaction() as transaction:
+        with repository.objects.sharing_bases(), repository.transaction() as transaction:
             manifest = place_weights(repository, transaction, weights, layout)
             commit = Commit(
                 manifest=transaction.put_record(manifest),

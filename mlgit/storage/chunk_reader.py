@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import islice
 
 from mlgit.errors import CorruptObjectError
+from mlgit.storage.base_cache import BaseCache
 from mlgit.storage.codecs import RAW, CodecError, codec
 from mlgit.storage.located import Located
 from mlgit.storage.pack import Pack
@@ -32,6 +33,8 @@ class ChunkReader:
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
+        self.bases = BaseCache()
+        """Keeps decoded bases, while somebody asks for that."""
 
     def decode(self, located: Located, place: int, target: memoryview, *, check: bool = False, depth: int = 0) -> None:
         """Decode one chunk of an object.
@@ -87,7 +90,11 @@ class ChunkReader:
             raise problem from problem.__cause__
 
     def _base(self, located: Located, chunk: ChunkEntry, place: int, *, check: bool, depth: int) -> memoryview:
-        target = scratch(f"base {depth}", chunk.raw)
+        key, is_kept = (chunk.base or b"", place, check), self.bases.is_used
+        known = self.bases.get(key, chunk.raw) if is_kept else None
+        if known is not None:
+            return known
+        target = memoryview(bytearray(chunk.raw)) if is_kept else scratch(f"base {depth}", chunk.raw)
         problem: CorruptObjectError | None = None
         for copy in islice(self._base_copies(located, chunk, place), 1 if depth else _COPIES):
             try:
@@ -95,6 +102,8 @@ class ChunkReader:
             except CorruptObjectError as error:
                 problem = problem or error
             else:
+                if is_kept:
+                    self.bases.put(key, target)
                 return target
         base = (chunk.base or b"").hex()[:10]
         if problem is not None:

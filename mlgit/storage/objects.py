@@ -81,6 +81,13 @@ class ObjectDatabase:
         """
         return self._folder.guard.holding()
 
+    def sharing_bases(self) -> AbstractContextManager[None]:
+        """Return a context manager: while its block runs, decoded bases are kept, in at most 24 MiB.
+
+        It pays where many differences to the same bases are read side by side, as by a merge.
+        """
+        return self._chunks.bases.sharing()
+
     def collector(self) -> Collector:
         """Return what finds and removes the packs that nothing needs."""
         from mlgit.storage.collect import Collector  # noqa: PLC0415 - one verb needs it
