@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +16,12 @@ from mlgit.errors import MlgitError
 from mlgit.objects.ids import Buffer
 from mlgit.weights.parts import PART
 from mlgit.weights.rounding import narrow
+from mlgit.weights.stored import writable_bytes
 
+_MAX_ROWS = 4096
+_sums: Any = None
+with suppress(ImportError):  # compiled where the project is installed, if a compiler is there
+    _sums = importlib.import_module("mlgit.weights._sums")
 _thread = threading.local()
 
 
@@ -53,12 +61,25 @@ def combine(rows: Sequence[torch.Tensor], factors: Sequence[float], divisor: flo
         divisor: Not 0.
         target: Of the same length and dtype; may be one of the rows.
     """
-    if len(target) <= PART:
-        _combine_block(rows, factors, divisor, target)
-        return
-    for first in range(0, len(target), PART):
-        part = slice(first, first + PART)
-        _combine_block([row[part] for row in rows], factors, divisor, target[part])
+    done = 0
+    while done < len(target):
+        done += _combine_compiled([row[done:] for row in rows], factors, divisor, target[done:])
+        part = slice(done, done + PART)
+        if done < len(target):
+            _combine_block([row[part] for row in rows], factors, divisor, target[part])
+            done += PART
+
+
+def _combine_compiled(
+    rows: Sequence[torch.Tensor], factors: Sequence[float], divisor: float, target: torch.Tensor
+) -> int:
+    """Do as much as the compiled loops can; return how many numbers are done: none where there are no such loops."""
+    if _sums is None or target.dtype not in (torch.float32, torch.float64) or len(rows) > _MAX_ROWS:
+        return 0
+    done: int = _sums.combine(
+        tuple(map(writable_bytes, rows)), tuple(factors), divisor, writable_bytes(target), target.dtype.itemsize
+    )
+    return done
 
 
 def _combine_block(
