@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +35,33 @@ StageOption = Annotated[
     str | None,
     typer.Option("--stage", help="pretrain, auxiliary or target. Default: target for a task with a test domain."),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="paper: the numbers of the paper, with the steps of its dataset.", metavar="NAME"),
+]
+LossOption = Annotated[str, typer.Option("--loss", help="cross-entropy, or coral.")]
+CoralWeight = Annotated[float, typer.Option("--coral-weight", help="Weight of CORAL's penalty.")]
+Average = Annotated[str, typer.Option("--average", help="Average along the run: none, moving or swad.")]
+AverageFrom = Annotated[int, typer.Option("--average-from", help="First step that the moving average takes.")]
+SwadConverge = Annotated[int, typer.Option("--swad-converge", help="Evaluations that open SWAD's window.")]
+SwadPatience = Annotated[int, typer.Option("--swad-patience", help="Evaluations that close SWAD's window.")]
+SwadTolerance = Annotated[float, typer.Option("--swad-tolerance", help="Rise of the loss that closes it, as a share.")]
+KeepOption = Annotated[
+    str | None,
+    typer.Option("--keep", help="Weights to keep: best or last. Default: last for auxiliary runs, best for others."),
+]
+Again = Annotated[
+    bool, typer.Option("--again", help="Allow a target run to start from weights trained on its own task.")
+]
+Precision = Annotated[str, typer.Option("--precision", help="float32, or bfloat16 or float16 in forward passes.")]
+ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Keep images with channels last.")]
+Compile = Annotated[
+    str | None, typer.Option("--compile", help="Compile with this backend of torch: inductor.", metavar="BACKEND")
+]
+Accumulate = Annotated[int, typer.Option("--accumulate", help="Compute each batch in so many parts.")]
+SaveEveryOption = Annotated[
+    str, typer.Option("--save-every", help="Save the run's state: each 500 steps, each 300s, or off.", metavar="WHEN")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow `python:` factories and tasks to run code.")]
 
@@ -59,6 +87,21 @@ class TrainingFlags:
     seed: Seed = 0
     trial: Trial = 0
     stage: StageOption = None
+    preset: Preset = None
+    loss: LossOption = "cross-entropy"
+    coral_weight: CoralWeight = 1.0
+    average: Average = "none"
+    average_from: AverageFrom = 100
+    swad_converge: SwadConverge = 3
+    swad_patience: SwadPatience = 6
+    swad_tolerance: SwadTolerance = 0.3
+    keep: KeepOption = None
+    again: Again = False
+    precision: Precision = "float32"
+    channels_last: ChannelsLast = False
+    compile: Compile = None
+    accumulate: Accumulate = 1
+    save_every: SaveEveryOption = "300s"
     device: Device = "auto"
     trust_code: TrustCode = False
 
@@ -93,9 +136,9 @@ class TrainingFlags:
         Raises:
             InvalidInputError: A value out of range, or an unknown stage.
         """
-        from mlgit.porcelain.train import TrainOptions, fitted_hyper
+        from mlgit.porcelain.train import Execution, Method, SaveEvery, TrainOptions, fitted_hyper
 
-        given = {
+        wanted = {
             "lr": self.lr,
             "steps": self.steps,
             "batch_per_domain": self.batch_size,
@@ -104,8 +147,41 @@ class TrainingFlags:
             "eval_every": self.eval_every,
             "freeze_steps": self.freeze_steps,
         }
-        hyper = fitted_hyper({name: value for name, value in given.items() if value is not None})
-        return TrainOptions(hyper=hyper, seed=self.seed, trial=self.trial, stage=parse_stage(self.stage))
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return TrainOptions(
+            hyper=fitted_hyper(given),
+            seed=self.seed,
+            trial=self.trial,
+            stage=parse_stage(self.stage),
+            method=Method(**{name: getattr(self, name) for name in _METHOD}),
+            execution=Execution(**{name: getattr(self, name) for name in _EXECUTION}),
+            keep=_parse_keep(self.keep),
+            again=self.again,
+            save_every=SaveEvery.parse(self.save_every),
+            preset=self.preset,
+            given=given,
+        )
+
+
+_METHOD = (
+    "loss",
+    "coral_weight",
+    "average",
+    "average_from",
+    "swad_converge",
+    "swad_patience",
+    "swad_tolerance",
+)
+_EXECUTION = ("precision", "channels_last", "compile", "accumulate")
+
+
+_KEEP: Mapping[str, Literal["best", "last"]] = {"best": "best", "last": "last"}
+
+
+def _parse_keep(text: str | None) -> Literal["best", "last"] | None:
+    if text is None or text in _KEEP:
+        return None if text is None else _KEEP[text]
+    raise InvalidInputError(f"`--keep` is '{text}'", kind="unknown-checkpoint", hint="use `best` or `last`")
 
 
 def parse_stage(text: str | None) -> Stage | None:

@@ -20,6 +20,7 @@ from mlgit.objects import (
     TagId,
 )
 from mlgit.porcelain.pending_run import load_run
+from mlgit.porcelain.saved_runs import saved_runs
 from mlgit.repository import Repository
 from mlgit.storage.objects import ObjectDatabase
 from mlgit.storage.pack_check import damage
@@ -182,6 +183,13 @@ class Needed:
             waiting = "the run that waits for its commit"
             yield from ((found, waiting) for found in run.weights.values() if self._has(found))
             yield from ((parent.id, waiting) for parent in run.parents)
+        try:
+            unfinished = saved_runs(self._repository)
+        except InvalidInputError as error:
+            self.hurt_names.append(error.message)
+            unfinished = []
+        for saved in unfinished:
+            yield from ((found, "an unfinished run") for found in (saved.manifest, saved.start) if self._has(found))
         manifest = read_index(self._repository).manifest
         if manifest is not None and self._has(manifest):
             yield manifest, "the index"

@@ -16,6 +16,7 @@ from mlgit.objects import (
     TagId,
 )
 from mlgit.porcelain.pending_run import load_run
+from mlgit.porcelain.saved_runs import saved_runs
 from mlgit.repository import Repository
 from mlgit.storage.reflog import ReflogEntry
 from mlgit.worktree.index import read_index
@@ -86,9 +87,9 @@ def _content(manifest: Manifest) -> list[ObjectId]:
 
 
 def follow_names(repository: Repository, found: Follower, *, since_s: int) -> None:
-    """Add everything that refs, HEAD, logs, the run that waits for its commit, and the index lead to.
+    """Add everything that refs, HEAD, logs, runs that are saved or wait for their commit, and the index lead to.
 
-    What only a log, the run or the index names may be missing: it is not lost by keeping the rest.
+    What only a log, a run or the index names may be missing: it is not lost by keeping the rest.
 
     Args:
         repository: Where.
@@ -98,7 +99,7 @@ def follow_names(repository: Repository, found: Follower, *, since_s: int) -> No
     Raises:
         NotFoundError: A ref leads to a record that is missing.
         CorruptObjectError: A ref or a record is damaged.
-        InvalidInputError: The run that waits for its commit cannot be read.
+        InvalidInputError: A run that is saved or waits for its commit cannot be read.
     """
     refs = repository.refs
     named = [value for name in refs.names() if (value := refs.read(name)) is not None]
@@ -129,4 +130,6 @@ def _waiting(repository: Repository) -> list[ObjectId]:
     if run is not None:
         starts += run.weights.values()
         starts += [parent.id for parent in run.parents]
+    for saved in saved_runs(repository):
+        starts += [saved.manifest, saved.start]
     return starts

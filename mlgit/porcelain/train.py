@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from mlgit.errors import ConflictError, InvalidInputError
+import torch
+
+from mlgit.errors import ConflictError, InvalidInputError, JobFailedError
 from mlgit.history.lineage import weight_ancestors
 from mlgit.models.device import resolve_device
 from mlgit.models.network import Network
-from mlgit.objects import CommitId, Manifest, Parent, Role, Stage, TaskRef
+from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.porcelain.lineage_rules import check_test_domain_unseen
+from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen
 from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.porcelain.pending_run import PendingRun, save_run
 from mlgit.porcelain.probe import PROBE_HYPER, ProbeResult, check_stage, pretrained_commit, shared_probe
+from mlgit.porcelain.run_saves import StoredSaves, run_key
+from mlgit.porcelain.saved_runs import working_on
 from mlgit.porcelain.status import status
+from mlgit.porcelain.training_presets import preset_hyper
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
+from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
+from mlgit.training.method import Method
+from mlgit.training.record import package_versions
 from mlgit.training.result import RunResult
+from mlgit.training.run import DEFAULT_EXECUTION, DEFAULT_METHOD
 from mlgit.training.run import train as run_training
+from mlgit.training.snapshot import DEFAULT_SAVES, SaveEvery
 from mlgit.weights.stored import load
 from mlgit.worktree.scan import TENSOR_SUFFIX
 from mlgit.worktree.status import Change
+
+__all__ = [
+    "Execution",
+    "Keep",
+    "Method",
+    "SaveEvery",
+    "TrainOptions",
+    "TrainResult",
+    "check_weights_committed",
+    "fitted_hyper",
+    "train",
+]
+
+Keep = Literal["best", "last"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +64,14 @@ class TrainOptions:
         trial: Number of the data split.
         stage: ``pretrain``, ``auxiliary`` or ``target``; by default ``target`` for a task with a test domain and
             ``auxiliary`` for one without.
+        method: Loss, and average along the run.
+        execution: Precision, layout in memory, compilation, batches in parts.
+        keep: Which weights are left; None: the last ones of an auxiliary run, as the paper recycles them, the best ones
+            of others.
+        again: Allow a target run to start from weights that were trained on its own task.
+        save_every: When the state of the run is saved, from which a killed run goes on.
+        preset: ``paper``, whose numbers take the place of ``hyper`` and ``probe_hyper``; see ``preset_hyper``.
+        given: With a preset: field of ``HyperParameters`` -> value that goes before the preset's.
     """
 
     hyper: HyperParameters = field(default_factory=HyperParameters)
@@ -46,6 +79,20 @@ class TrainOptions:
     seed: int = 0
     trial: int = 0
     stage: Stage | None = None
+    method: Method = DEFAULT_METHOD
+    execution: Execution = DEFAULT_EXECUTION
+    keep: Keep | None = None
+    again: bool = False
+    save_every: SaveEvery = DEFAULT_SAVES
+    preset: str | None = None
+    given: Mapping[str, float] = field(default_factory=dict)
+
+    def on(self, task: Task) -> TrainOptions:
+        """Return the options with the numbers of the preset for a task."""
+        if self.preset is None:
+            return self
+        hyper, probe = preset_hyper(self.preset, task.definition, self.given)
+        return replace(self, hyper=hyper, probe_hyper=probe)
 
 
 def fitted_hyper(given: Mapping[str, float]) -> HyperParameters:
@@ -77,14 +124,16 @@ class TrainResult:
         start: Where training started.
         probe: The linear probe whose head was used; None when pretraining.
         steps: Updates made.
-        best_step: After how many of them the kept weights were taken.
+        step: Number of the one, from 0, after which the kept weights were measured.
+        resumed_from: Updates that a killed process had made and saved; 0 without one.
     """
 
     run: PendingRun
     start: CommitId
     probe: ProbeResult | None
     steps: int
-    best_step: int
+    step: int
+    resumed_from: int
 
 
 def train(
@@ -100,8 +149,8 @@ def train(
     """Fine-tune the weights of ``start`` on a task.
 
     The classifier starts from the task's linear probe. When the featurizer comes from an auxiliary task, only the
-    classifier learns in the first steps. The weights with the best ID validation accuracy are kept; the test domain is
-    never read.
+    classifier learns in the first steps. The test domain is never read. A run that was killed goes on from where it was
+    saved last when it is started again with the same inputs, to the same bits on a CPU.
 
     Args:
         repository: Where; its working weights are replaced at the end.
@@ -119,42 +168,109 @@ def train(
         JobFailedError: Training failed; the working files and all branches are as they were. A linear probe that was
             finished before stays: the next run needs it.
     """
-    how = options or TrainOptions()
     opened = open_named_task(repository, task, runtime, progress)
+    how = (options or TrainOptions()).on(opened)
     start_id = repository.resolve(start)
     stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
     check_stage(stage)
     check_weights_committed(repository)
     check_test_domain_unseen(repository, opened, start_id, own_head=stage is Stage.PRETRAIN)
+    if stage is Stage.TARGET:
+        _check_start(repository, opened, start_id, how)
     base = repository.manifest_of(start_id)
     _check_same_model(repository, base, start_id)
     found, network = _initial(repository, opened, start_id, base, stage, how, runtime, actor, progress)
-    result = run_training(
-        network,
-        opened.training(how.trial),
-        opened.validation(how.trial),
-        how.hyper,
-        seed=how.seed,
-        device=resolve_device(runtime.device),
-        freeze_featurizer_first=stage is Stage.TARGET and _is_recycled(repository, start_id),
-        freeze_statistics=stage is not Stage.PRETRAIN,
-        progress=progress,
-    )
-    made = {**result.record, "command": "train", "trial": how.trial, "data_digest": opened.data_digest}
     parents = [Parent(start_id, Role.INIT)] + ([Parent(found.id, Role.HEAD)] if found else [])
-    run = _leave(
-        repository,
-        base,
-        result,
-        PendingRun(
-            stage=stage,
-            task=TaskRef(opened.name, opened.digest),
-            parents=tuple(parents),
-            made=made,
-            metrics=result.metrics,
-        ),
-    )
-    return TrainResult(run, start_id, found, how.hyper.steps, result.best.step)
+    inputs = _inputs(opened, parents, stage, how, resolve_device(runtime.device))
+    key = run_key(inputs)
+    saves = StoredSaves(repository, key, task=opened.name, start=start_id, steps=how.hyper.steps, every=how.save_every)
+    with working_on(repository, key):
+        result = _run(
+            network, opened, stage, how, runtime, saves, progress, recycled=_is_recycled(repository, start_id)
+        )
+        keep = how.keep or ("last" if stage is Stage.AUXILIARY else "best")
+        kept = result.last if keep == "last" else result.best
+        made = {**result.record, "command": "train", "trial": how.trial, "data_digest": opened.data_digest}
+        made |= {"keep": keep, "preset": how.preset}
+        run = _leave(
+            repository,
+            base,
+            result.last_weights if keep == "last" else result.weights,
+            PendingRun(
+                stage=stage,
+                task=TaskRef(opened.name, opened.digest),
+                parents=tuple(parents),
+                made=made,
+                metrics=kept.metrics,
+            ),
+        )
+        saves.drop()
+    return TrainResult(run, start_id, found, result.steps, kept.step, result.resumed_from)
+
+
+def _run(
+    network: Network,
+    task: Task,
+    stage: Stage,
+    how: TrainOptions,
+    runtime: Runtime,
+    saves: StoredSaves,
+    progress: Progress | None,
+    *,
+    recycled: bool,
+) -> RunResult:
+    """Train; a run that fails of itself would fail again, and what was saved of it is dropped."""
+    try:
+        return run_training(
+            network,
+            task.training(how.trial),
+            task.validation(how.trial),
+            how.hyper,
+            seed=how.seed,
+            device=resolve_device(runtime.device),
+            freeze_featurizer_first=stage is Stage.TARGET and recycled,
+            freeze_statistics=stage is not Stage.PRETRAIN,
+            method=how.method,
+            execution=how.execution,
+            saves=saves,
+            progress=progress,
+        )
+    except JobFailedError:
+        saves.drop()
+        raise
+
+
+def _inputs(
+    task: Task, parents: Sequence[Parent], stage: Stage, how: TrainOptions, device: torch.device
+) -> dict[str, JsonValue]:
+    """Return all that the weights along a run depend on."""
+    return {
+        "task": task.digest,
+        "parents": [[parent.role.value, parent.id] for parent in parents],
+        "stage": stage.value,
+        "hyper": how.hyper.to_json(),
+        "method": how.method.to_json(),
+        "execution": how.execution.to_json(),
+        "seed": how.seed,
+        "trial": how.trial,
+        "device": device.type,
+        "packages": package_versions(),
+    }
+
+
+def _check_start(repository: Repository, task: Task, start: CommitId, how: TrainOptions) -> None:
+    """Refuse to recycle weights for a task that were trained on it already, by any path and under any name."""
+    if how.again:
+        check_split(repository, task, start, how.trial)
+        return
+    try:
+        check_auxiliary(repository, task, start)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            error.message,
+            kind=error.kind,
+            hint="start from another commit, such as the pretrained one, or add `--again` to train on from it",
+        ) from error
 
 
 def check_weights_committed(repository: Repository) -> None:
@@ -230,16 +346,13 @@ def _initial(
     return found, network
 
 
-def _leave(repository: Repository, base: Manifest, result: RunResult, run: PendingRun) -> PendingRun:
+def _leave(repository: Repository, base: Manifest, weights: Mapping[str, torch.Tensor], run: PendingRun) -> PendingRun:
     """Put the weights into the working directory and remember the run."""
     with repository.lock():
         check_weights_committed(repository)
         with repository.transaction() as transaction:
-            manifest = place_weights(repository, transaction, result.weights, head_layout(repository, base))
+            manifest = place_weights(repository, transaction, weights, head_layout(repository, base))
             transaction.put_record(manifest)
-        weights = {name: entry.id for name, entry in manifest.tensors.items()}
-        done = PendingRun(
-            stage=run.stage, task=run.task, parents=run.parents, made=run.made, metrics=run.metrics, weights=weights
-        )
+        done = replace(run, weights={name: entry.id for name, entry in manifest.tensors.items()})
         replace_weights(repository, manifest, then=lambda: save_run(repository, done))
     return done

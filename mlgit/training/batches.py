@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -26,6 +26,11 @@ class Batches(ABC):
     def draw(self) -> Batch:
         """Return the next batch: as many examples of each domain, concatenated in the order of the domains."""
 
+    @property
+    def generators(self) -> Mapping[str, torch.Generator]:
+        """The generators that the next batches depend on, by purpose."""
+        return {}
+
 
 @final
 class Sampler:
@@ -40,11 +45,11 @@ class Sampler:
     def __init__(self, sizes: Sequence[int], per_domain: int, seed: int) -> None:
         self._sizes = tuple(sizes)
         self._per_domain = per_domain
-        self._generator = generator_for(seed, "sampling")
+        self.generator = generator_for(seed, "sampling")
 
     def draw(self) -> list[torch.Tensor]:
         """Return int64 (per_domain,) for each domain."""
-        return [torch.randint(size, (self._per_domain,), generator=self._generator) for size in self._sizes]
+        return [torch.randint(size, (self._per_domain,), generator=self.generator) for size in self._sizes]
 
 
 @final
@@ -73,6 +78,11 @@ class ResidentBatches(Batches):
         rows = rows.to(self._inputs.device)
         return self._inputs.index_select(0, rows), self._labels.index_select(0, rows)
 
+    @property
+    def generators(self) -> Mapping[str, torch.Generator]:
+        """That of sampling."""
+        return {"sampling": self._sampler.generator}
+
 
 @final
 class AugmentedBatches(Batches):
@@ -97,9 +107,14 @@ class AugmentedBatches(Batches):
     def draw(self) -> Batch:
         """Return the next batch."""
         pairs = list(zip(self._domains, self._sampler.draw(), strict=True))
-        inputs = torch.cat([domain.augmented(rows, self._generator) for domain, rows in pairs])
+        inputs = torch.cat([domain.augmented(rows, self._generator, self._device) for domain, rows in pairs])
         labels = torch.cat([domain.labels[rows] for domain, rows in pairs])
-        return inputs.to(self._device), labels.to(self._device)
+        return inputs, labels.to(self._device)
+
+    @property
+    def generators(self) -> Mapping[str, torch.Generator]:
+        """Those of sampling and augmentation."""
+        return {"sampling": self._sampler.generator, "augmentation": self._generator}
 
 
 def is_plain(domains: Sequence[DomainData]) -> bool:

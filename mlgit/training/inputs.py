@@ -15,6 +15,7 @@ from mlgit.training.batches import Batches, ResidentBatches, Sampler, batches_of
 from mlgit.training.hyper import HyperParameters
 
 _FLOAT_BYTES = 4
+Function = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +26,13 @@ class Inputs:
         forward: From the inputs of a batch to logits.
         batches: Training batches.
         predict: Predictions on the ID validation split with the weights of the moment, in evaluation mode.
+        domains: Training domains, equally many examples of each in a batch, one after the other.
     """
 
-    forward: Callable[[torch.Tensor], torch.Tensor]
+    forward: Function
     batches: Batches
     predict: Callable[[], tuple[Predictions, ...]]
+    domains: int = 1
 
 
 def image_inputs(
@@ -53,7 +56,12 @@ def image_inputs(
     """
     held_out = load_domains(validation.domains, device)
     batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
-    return Inputs(forward=network.forward, batches=batches, predict=lambda: predict(network.forward, held_out))
+    return Inputs(
+        forward=network.forward,
+        batches=batches,
+        predict=lambda: predict(network.forward, held_out),
+        domains=len(training.domains),
+    )
 
 
 def feature_inputs(
@@ -74,12 +82,17 @@ def feature_inputs(
         return image_inputs(network, training, validation, hyper, seed=seed, device=device)
     head = network.head_module
     held_out = _featurized(network, load_domains(validation.domains, device))
-    forward: Callable[[torch.Tensor], torch.Tensor] = network.forward
+    forward: Function = network.forward
     if is_plain(training.domains):
         forward, batches = head, _feature_batches(network, training, hyper, seed, device)
     else:
         batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
-    return Inputs(forward=forward, batches=batches, predict=lambda: predict(head, held_out))
+    return Inputs(
+        forward=forward,
+        batches=batches,
+        predict=lambda: predict(head, held_out),
+        domains=len(training.domains),
+    )
 
 
 def _feature_batches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -56,3 +56,22 @@ def _seeded_accelerator(number: int, device: torch.device) -> Iterator[None]:
             torch.mps.set_rng_state(before)
     else:
         yield
+
+
+def layer_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the states of the global generators that layers on ``device`` draw from, by kind of device."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_layer_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Set the global generators to what ``layer_states`` returned on the same kind of device."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])

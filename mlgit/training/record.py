@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 
 import numpy as np
@@ -11,8 +11,10 @@ import torch
 
 from mlgit.objects import JsonValue
 from mlgit.tasks.split import TrainingSplit, ValidationSplit
+from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
-from mlgit.training.result import Measurement
+from mlgit.training.loop import Outcome
+from mlgit.training.method import Method
 from mlgit.version import __version__
 
 
@@ -46,8 +48,10 @@ def run_record(
     freeze_statistics: bool,
     training: TrainingSplit,
     validation: ValidationSplit,
-    history: Sequence[Measurement],
-    best: Measurement,
+    outcome: Outcome,
+    method: Method,
+    average: Mapping[str, JsonValue],
+    execution: Execution,
     device: torch.device,
     duration_s: float,
 ) -> dict[str, JsonValue]:
@@ -60,21 +64,26 @@ def run_record(
         freeze_statistics: Whether batch-norm statistics stayed as they were.
         training: What it trained on.
         validation: What selected the checkpoint.
-        history: All measurements.
-        best: The one at the selected checkpoint.
+        outcome: What it measured.
+        method: Its loss and average.
+        average: What the average along it says of itself.
+        execution: How it computed.
         device: Where it computed.
         duration_s: Seconds it took.
     """
     return {
         "hyper_parameters": hyper.to_json(),
         "seed": seed,
-        "steps": hyper.steps,
+        "steps": outcome.steps,
+        "method": method.to_json() | dict(average),
+        "execution": execution.to_json(),
+        "resumed_from": outcome.resumed_from,
         "head_only_steps": head_only_steps,
         "freeze_statistics": freeze_statistics,
         "optimizer": "adam",
         "selection": "best unweighted mean of ID validation accuracy over domains, earliest of equals",
-        "best_step": best.step,
-        "history": [measurement.to_json() for measurement in history],
+        "best_step": outcome.best.step,
+        "history": [measurement.to_json() for measurement in outcome.history],
         "data": {
             "domains": list(training.names),
             "training": training.digest,

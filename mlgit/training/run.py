@@ -12,13 +12,20 @@ from mlgit.models.network import Network
 from mlgit.progress import NoProgress, Progress
 from mlgit.tasks.split import Split, TrainingSplit, ValidationSplit
 from mlgit.training.borrow import borrowed
+from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.inputs import feature_inputs, image_inputs
 from mlgit.training.loop import Loop
+from mlgit.training.method import Method
 from mlgit.training.randomness import seeded_layers
 from mlgit.training.record import run_record
+from mlgit.training.registry import LOSSES, TRAJECTORIES
 from mlgit.training.result import RunResult
+from mlgit.training.snapshot import Saves
+from mlgit.training.updates import Updates
 
+DEFAULT_METHOD = Method()
+DEFAULT_EXECUTION = Execution()
 _MAX_SEED = 2**53  # what a record can hold exactly
 
 
@@ -33,12 +40,15 @@ def train(
     freeze_featurizer_first: bool = False,
     head_only: bool = False,
     freeze_statistics: bool = True,
+    method: Method = DEFAULT_METHOD,
+    execution: Execution = DEFAULT_EXECUTION,
+    saves: Saves | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Train a network from its weights of the moment and return the weights found; the network is left as it was.
 
     Each step draws ``hyper.batch_per_domain`` examples of every training domain, uniformly with replacement, and makes
-    one update of Adam, at a constant rate, of the mean cross-entropy over all of them. After step 0, each
+    one update of Adam, at a constant rate, of the loss over all of them. After step 0, each
     ``hyper.eval_every`` steps and after the last, the un-augmented ID validation split is evaluated; the weights with
     the highest unweighted mean accuracy over the domains are the best, the earliest of equals.
 
@@ -57,6 +67,9 @@ def train(
         head_only: Train only the head in all updates; the featurizer stays in evaluation mode.
         freeze_statistics: Keep the running means and variances of batch normalisation; its scale and shift are trained
             all the same. False is for training from scratch, which has no statistics worth keeping.
+        method: The loss, and which average along the run the result is.
+        execution: Precision, layout, compilation and parts of batches.
+        saves: Where the state of the run is kept. What it holds is gone on with, to the same bits on a CPU.
         progress: Told of each step.
 
     Returns:
@@ -79,20 +92,37 @@ def train(
     head_steps = hyper.steps if head_only else hyper.freeze_steps * freeze_featurizer_first
     title = "training the head" if head_only else "training"
     started = time.perf_counter()
-    with borrowed(network, device), deterministic_kernels(), seeded_layers(seed, device):
+    with (
+        borrowed(network, device),
+        execution.arranged(network),
+        deterministic_kernels(),
+        seeded_layers(seed, device),
+    ):
         network.set_dropout(hyper.dropout).module.eval()
         inputs = (feature_inputs if head_only else image_inputs)(
             network, training, validation, hyper, seed=seed, device=device
         )
-        loop = Loop(network, inputs, hyper, head_steps=head_steps, freeze_statistics=freeze_statistics)
+        loop = Loop(
+            network,
+            inputs,
+            hyper,
+            updates=Updates(network, inputs, hyper, LOSSES.get(method.loss)(method), execution),
+            trajectory=(trajectory := TRAJECTORIES.get(method.average)(network, method)),
+            head_steps=head_steps,
+            freeze_statistics=freeze_statistics,
+            saves=saves,
+        )
         with (progress or NoProgress()).task(title, total=hyper.steps) as bar:
             outcome = loop.run(bar)
-    duration_s = time.perf_counter() - started
+    duration_s = outcome.before_s + time.perf_counter() - started
     return RunResult(
         weights=outcome.weights,
         last_weights=outcome.last_weights,
         best=outcome.best,
+        last=outcome.last,
         history=outcome.history,
+        steps=outcome.steps,
+        resumed_from=outcome.resumed_from,
         head_only_steps=head_steps,
         duration_s=duration_s,
         record=run_record(
@@ -102,8 +132,10 @@ def train(
             freeze_statistics=freeze_statistics or head_only,
             training=training,
             validation=validation,
-            history=outcome.history,
-            best=outcome.best,
+            outcome=outcome,
+            method=method,
+            average=trajectory.record(),
+            execution=execution,
             device=device,
             duration_s=duration_s,
         ),

@@ -10,7 +10,7 @@ import torch
 from mlgit.models.factories import build
 from mlgit.models.network import Network
 from mlgit.tasks.arrays import ArrayDomain
-from mlgit.tasks.split import DomainData, TrainingSplit, ValidationSplit
+from mlgit.tasks.split import CPU, DomainData, TrainingSplit, ValidationSplit
 
 CLASSES = 3
 
@@ -73,13 +73,13 @@ class WrappedDomain(DomainData):
         self.name, self.labels, self.digest = domain.name, domain.labels, domain.digest
         self.images_read = self.augmented_read = 0
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
+    def images(self, indices: torch.Tensor, device: torch.device = CPU) -> torch.Tensor:
         self.images_read += len(indices)
-        return self.domain.images(indices)
+        return self.domain.images(indices, device)
 
-    def augmented(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def augmented(self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = CPU) -> torch.Tensor:
         self.augmented_read += len(indices)
-        return self.domain.augmented(indices, generator)
+        return self.domain.augmented(indices, generator, device)
 
     def subset(self, indices: torch.Tensor) -> DomainData:
         return type(self)(self.domain.subset(indices))
@@ -88,8 +88,8 @@ class WrappedDomain(DomainData):
 class NoisyDomain(WrappedDomain):
     """Adds noise when training sees the images."""
 
-    def augmented(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        images = super().augmented(indices, generator)
+    def augmented(self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = CPU) -> torch.Tensor:
+        images = super().augmented(indices, generator, device)
         return images + 0.1 * torch.randn(images.shape, generator=generator)
 
 

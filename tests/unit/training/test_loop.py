@@ -9,9 +9,14 @@ from mlgit.errors import JobFailedError
 from mlgit.evaluation.score import Predictions
 from mlgit.progress import NoProgress
 from mlgit.training.batches import Batches
+from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.inputs import Inputs
 from mlgit.training.loop import Loop
+from mlgit.training.losses import CrossEntropy
+from mlgit.training.method import Method
+from mlgit.training.trajectory import NoAverage
+from mlgit.training.updates import Updates
 
 
 class SameBatch(Batches):
@@ -40,7 +45,9 @@ def scripted(network, script, *, forward=None, eval_every=1, steps=None):
 
     hyper = HyperParameters(lr=1e-2, steps=steps or len(script), eval_every=eval_every)
     inputs = Inputs(forward=forward or network.forward, batches=SameBatch(), predict=predict)
-    loop = Loop(network, inputs, hyper, head_steps=0, freeze_statistics=True)
+    updates = Updates(network, inputs, hyper, CrossEntropy(Method()), Execution())
+    watching = NoAverage(network, Method())
+    loop = Loop(network, inputs, hyper, updates=updates, trajectory=watching, head_steps=0, freeze_statistics=True)
     with NoProgress().task("training") as bar:
         return loop.run(bar), seen
 

@@ -109,10 +109,10 @@ def test_augmentation_that_uses_the_global_random_state_does_not_disturb_dropout
     network, training, validation, cpu, wrapped
 ):
     class Reseeding(wrapped):
-        def augmented(self, indices, generator):
+        def augmented(self, indices, generator, device=CPU):
             number = int(torch.randint(1000, (), generator=generator))
             with seeded(number):
-                return super().augmented(indices, generator) + 0.1 * torch.rand(len(indices), 1, 8, 8)
+                return super().augmented(indices, generator, device) + 0.1 * torch.rand(len(indices), 1, 8, 8)
 
     split = TrainingSplit(tuple(Reseeding(domain) for domain in training.domains))
     hyper = HYPER.with_overrides({"dropout": 0.5})
