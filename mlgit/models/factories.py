@@ -62,7 +62,9 @@ MODEL_FACTORIES: Registry[type[ModelScheme]] = Registry(
     builtin={
         "mlgit": "mlgit.models.builtin:BuiltinScheme",
         "python": "mlgit.models.python_code:PythonScheme",
+        "timm": "mlgit.models.timm_models:TimmScheme",
         "torchvision": "mlgit.models.torchvision_models:TorchvisionScheme",
+        "transformers": "mlgit.models.transformers_models:TransformersScheme",
     },
 )
 """Scheme -> where its models come from."""
@@ -80,7 +82,8 @@ def build(
     """Return a new module.
 
     Args:
-        factory: ``mlgit:digits-cnn``, ``torchvision:resnet50`` or ``python:package.module:callable``.
+        factory: ``mlgit:digits-cnn``, ``torchvision:resnet50``, ``timm:vit_tiny_patch16_224?img_size=64``,
+            ``transformers:vit?image_size=64`` or ``python:package.module:callable``.
         num_classes: Outputs of the classifier, at least 1; None for the model's own.
         pretrained: None for random weights, ``default``, or the name of published weights.
         trust_code: Whether ``python:`` may run code.

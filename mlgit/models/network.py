@@ -233,7 +233,7 @@ class Network:
         return self
 
     def _norms(self) -> list[nn.Module]:
-        return [part for part in self.module.modules() if isinstance(part, _NORMS)]
+        return [part for part in self.module.modules() if isinstance(part, _NORMS) or _keeps_statistics(part)]
 
     def _hook(self) -> None:
         self.head_module.register_forward_pre_hook(self._before_head)
@@ -244,6 +244,11 @@ class Network:
         if self._dropout == 0 or not head.training:
             return inputs
         return (nn.functional.dropout(inputs[0], self._dropout), *inputs[1:])
+
+
+def _keeps_statistics(part: nn.Module) -> bool:
+    """Say whether a layer of another class keeps statistics in the names that batch normalisation has for them."""
+    return any(name in ("running_mean", "running_var") for name, _ in part.named_buffers(recurse=False))
 
 
 def _rows(head: str, weights: Mapping[str, torch.Tensor]) -> int | None:

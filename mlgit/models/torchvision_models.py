@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 
 from mlgit.errors import InvalidInputError, NotFoundError, RemoteError, did_you_mean
+from mlgit.models.arguments import refusing, split_arguments
 from mlgit.models.factories import BuildOptions, ModelScheme
 from mlgit.models.network import Network
 from mlgit.models.seeding import draw_seed
@@ -26,29 +27,33 @@ class TorchvisionScheme(ModelScheme):
     summary: ClassVar[str] = "torchvision's image classifiers, with random or published weights"
 
     def build(self, rest: str, options: BuildOptions) -> nn.Module:
-        """Return the model called ``rest``.
+        """Return the model called ``rest``: ``resnet50``, ``vit_b_16?image_size=32``.
 
         With published weights and another number of classes the classifier is replaced by a random one. Auxiliary
         classifiers are left out.
 
         Raises:
             NotFoundError: No model or published weights have this name.
-            InvalidInputError: Another number of classes for a model whose classifier is not a linear layer.
+            InvalidInputError: Arguments the model does not take, or another number of classes for a model whose
+                classifier is not a linear layer.
             RemoteError: The weights could not be fetched.
         """
         known = torchvision.models.list_models(module=torchvision.models)
-        if rest not in known:
+        name, given = split_arguments(rest, f"torchvision:{rest}")
+        if name not in known:
             raise NotFoundError(
-                f"torchvision has no model '{rest[:80]}'", kind="unknown-model", hint=did_you_mean(rest, known)
+                f"torchvision has no model '{name[:80]}'", kind="unknown-model", hint=did_you_mean(name, known)
             )
-        weights = _find_weights(rest, options.pretrained)
-        arguments: dict[str, Any] = {"init_weights": True} if rest in ("googlenet", "inception_v3") else {}
+        weights = _find_weights(name, options.pretrained)
+        own: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+        arguments: dict[str, Any] = own | given
         if weights is None and options.num_classes is not None:
             arguments["num_classes"] = options.num_classes
-        model = _get(rest, weights, arguments)
+        with refusing(f"torchvision:{rest}", given):
+            model = _get(name, weights, arguments)
         _drop_auxiliary(model)
         if weights is not None and options.num_classes not in (None, len(weights.meta["categories"])):
-            _replace_classifier(model, rest, options.num_classes)
+            _replace_classifier(model, name, options.num_classes)
         return model
 
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mlgit.errors import InvalidInputError
+from mlgit.errors import IncompatibleWeightsError, InvalidInputError
 from mlgit.fileio import read_file
+from mlgit.models.extras import library_versions
 from mlgit.models.factories import MODEL_FACTORIES, build
 from mlgit.models.network import Network
+from mlgit.models.seeding import seeded
+from mlgit.models.transformers_models import read_directory
 from mlgit.objects import BlobFile, Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage, TensorEntry, TensorFile
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.model_layout import place_weights
@@ -19,6 +22,8 @@ from mlgit.repository import Repository
 from mlgit.storage.transaction import Transaction
 from mlgit.tomledit import edited
 from mlgit.training.record import package_versions
+from mlgit.weights.directory import SAFETENSORS
+from mlgit.weights.pickles import SUFFIXES as PICKLES
 from mlgit.weights.sources import Source, SourceFile, read_source
 from mlgit.worktree.model_file import MODEL_FILE
 from mlgit.worktree.snapshot import opened
@@ -30,14 +35,16 @@ class ImportOptions:
 
     Attributes:
         factory: How to build the module of weights that come from a file; None: unknown.
-        weights: For a factory as source: ``none`` for random weights, ``default``, or the name of published ones.
-            None: ``default`` for torchvision, ``none`` for factories that publish no weights.
+        head: Name of the classifier's linear layer in the factory's module; None: the last linear layer.
+        weights: For a factory as source: ``none`` for random weights, ``default``, the name of published ones, or a
+            file or directory with weights. None: ``default`` for torchvision, ``none`` for others.
         seed: Of random weights.
         num_classes: Outputs of a factory's classifier; None for its own.
         trust_code: Whether ``python:`` may run code.
     """
 
     factory: str | None = None
+    head: str | None = None
     weights: str | None = None
     seed: int = 0
     num_classes: int | None = None
@@ -77,7 +84,7 @@ def import_model(
     Args:
         repository: Where.
         source: A path (``.safetensors``, ``.pt`` with tensors only, a model directory) or a factory
-            (``torchvision:resnet50``).
+            (``torchvision:resnet50``, ``timm:vit_tiny_patch16_224?img_size=64``).
         message: Why; by default ``import SOURCE``.
         options: How.
         actor: Who and when.
@@ -93,6 +100,19 @@ def import_model(
     how = options or ImportOptions()
     check_text(message or source, "the message" if message else "the source's name")
     is_factory = source.partition(":")[0] in MODEL_FACTORIES and not Path(source).exists()
+    if is_factory and how.weights is not None and _is_path(how.weights):
+        message, source, how, is_factory = (
+            message or f"import {source}",
+            how.weights,
+            replace(how, factory=source),
+            False,
+        )
+    if how.head is not None and not is_factory and how.factory is None:
+        raise InvalidInputError(
+            "without a factory there is no module to name the classifier of",
+            kind="usage",
+            hint="add `--factory`, or leave out `--head`",
+        )
     found = None if is_factory else read_source(Path(source))
     new_head = False
     with repository.lock():
@@ -107,8 +127,8 @@ def import_model(
             else:
                 manifest = _from_files(repository, transaction, found, kept)
                 if how.factory is not None:
-                    network, new_head = _fit(repository, found, manifest, how)
-                    if new_head:
+                    network, new_head, renamed = _fit(repository, found, manifest, how)
+                    if new_head or renamed:
                         manifest = place_weights(
                             repository, transaction, network.weights(), replace(manifest, tensors={})
                         )
@@ -138,8 +158,16 @@ def import_model(
     return ImportResult(commit_id, commit, len(manifest.tensors), skipped, new_head)
 
 
+def _is_path(weights: str) -> bool:
+    """Say whether ``--weights`` names a file or directory rather than published weights."""
+    if weights in ("none", "default"):
+        return False
+    return Path(weights).exists() or "/" in weights or weights.endswith((SAFETENSORS, *PICKLES))
+
+
 def _made(source: str, how: ImportOptions, *, is_factory: bool, new_head: bool) -> dict[str, JsonValue]:
-    made: dict[str, JsonValue] = {"command": "import", "packages": package_versions()}
+    library = library_versions(source if is_factory else how.factory)
+    made: dict[str, JsonValue] = {"command": "import", "packages": {**package_versions(), **library}}
     if is_factory:
         return {**made, "source": source, "weights": _weights(source, how), "seed": how.seed}
     return {**made, "source": Path(source).name} | ({"new_head": True, "seed": how.seed} if new_head else {})
@@ -160,24 +188,43 @@ def _network(repository: Repository, factory: str, how: ImportOptions) -> Networ
         search=repository.root,
         seed=how.seed,
     )
-    return Network(module)
+    return Network(module, how.head)
 
 
-def _fit(repository: Repository, source: Source, manifest: Manifest, how: ImportOptions) -> tuple[Network, bool]:
-    """Return the factory's network with the source's weights, and whether its head is new because there was none."""
+def _fit(repository: Repository, source: Source, manifest: Manifest, how: ImportOptions) -> tuple[Network, bool, bool]:
+    """Return the factory's network with the source's weights.
+
+    Also whether its head is new because there was none, and whether the weights got other names.
+    """
+    factory = how.factory or ""
+    own_config = factory.startswith("transformers:") and source.location.is_dir()
 
     def make(classes: int | None) -> Network:
-        factory, trust = how.factory or "", how.trust_code
-        return Network(build(factory, num_classes=classes, trust_code=trust, search=repository.root, seed=how.seed))
+        search = source.location if own_config else repository.root  # its configuration comes with it
+        module = build(factory, num_classes=classes, trust_code=how.trust_code, search=search, seed=how.seed)
+        network = Network(module, how.head)
+        if classes is not None and network.num_classes != classes:
+            network.replace_head(classes, seed=how.seed)
+        return network
 
     network = make(how.num_classes)
+    if own_config and set(network.featurizer_names) - set(manifest.tensors):
+        with seeded(how.seed):
+            module, missing = read_directory(factory.partition(":")[2], source.location)
+        network = Network(module, how.head)
+        if missing - set(network.head_names):
+            raise IncompatibleWeightsError(
+                f"the weights do not fit the model: {', '.join(sorted(missing)[:10])} are missing",
+                hint="check the model's configuration, `config.json`",
+            )
+        return network, bool(missing), True
     entry = manifest.tensors.get(network.head + ".weight")
     if entry is not None and len(entry.shape) == 2 and entry.shape[0] != network.num_classes:
         network = make(entry.shape[0])
     new_head = not any(name in manifest.tensors for name in network.head_names)
     own = network.weights() if new_head else {}
     network.load({**source.weights, **{name: own[name] for name in network.head_names if name in own}})
-    return network, new_head
+    return network, new_head, False
 
 
 def _with_model(

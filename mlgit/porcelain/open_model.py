@@ -41,7 +41,7 @@ def open_network(
     """Build the module of a manifest, with random weights.
 
     Args:
-        repository: Its root is where ``python:`` factories are looked for.
+        repository: Its root is where ``python:`` and ``transformers:`` factories look for their files.
         manifest: Says factory and head, and by the head's shape the number of classes.
         runtime: Whether outside code may run.
         num_classes: Outputs; by default as many as the manifest's head has.
@@ -62,7 +62,10 @@ def open_network(
         module = build(
             manifest.factory or "", num_classes=classes, trust_code=runtime.trust_code, search=repository.root
         )
-        return Network(module, manifest.head)
+        network = Network(module, manifest.head)
+        if classes is not None and network.num_classes != classes:  # another layer than the factory's classifier
+            network.replace_head(classes, seed=0)
+        return network
 
     if num_classes is not None:
         return make(num_classes)
