@@ -121,14 +121,26 @@ def replacing(path: Path, *, durable: bool = True, temporary_name: str | None = 
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
+            is_new = not os.path.lexists(path)
             temporary.replace(path)
             if durable:
-                sync_directory(path.parent)
+                _sync_name(path, is_new=is_new)
         except OSError as error:
             raise file_system_error(error, "write", path) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sync_name(path: Path, *, is_new: bool) -> None:
+    """Make a name survive a power cut; where that is refused, a new name goes again."""
+    try:
+        sync_directory(path.parent)
+    except OSError:
+        if is_new:
+            with suppress(OSError):
+                path.unlink()
+        raise
 
 
 def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:

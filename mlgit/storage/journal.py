@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlgit.errors import CorruptObjectError, FileSystemError, InvalidInputError
+from mlgit.errors import CorruptObjectError, FileSystemError, InvalidInputError, MlgitError
 from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
 from mlgit.interrupts import held_back
 from mlgit.objects import CommitId, JsonValue, ObjectId
@@ -108,7 +108,7 @@ class Journal:
 
     @contextmanager
     def during(self, steps: Steps) -> Iterator[None]:
-        """Write down what the block is about to do; forget it when the block has ended, or has undone what it did.
+        """Write down what the block is about to do; forget it when the block has ended; take it back when it fails.
 
         Raises:
             FileSystemError: The operating system refused: nothing was begun, or all was taken back.
@@ -119,8 +119,8 @@ class Journal:
             try:
                 yield
             except BaseException:
-                with suppress(FileSystemError):  # found later, it says nothing that is not taken back already
-                    self._forget()
+                with suppress(MlgitError):  # where it cannot be taken back now, the next one does
+                    self._end(parse_json(json.dumps(document).encode("ascii"), "the journal"))
                 raise
             try:
                 self._forget()
@@ -141,13 +141,18 @@ class Journal:
         except FileNotFoundError:
             return
         fields = self._decode(data)
-        deciding, staging = fields.optional_text("deciding"), fields.optional_text("staging")
+        staging = fields.optional_text("staging")
         with held_back():
-            if deciding is None or self._deciding(deciding) == fields.text("before"):
-                self._take_back(fields)
-            self._forget()
+            self._end(fields)
             if staging is not None:
                 shutil.rmtree(self.folder / staging, ignore_errors=True)
+
+    def _end(self, fields: Fields) -> None:
+        """Take everything back unless the deciding ref has moved, and forget it."""
+        deciding = fields.optional_text("deciding")
+        if deciding is None or self._deciding(deciding) == fields.text("before"):
+            self._take_back(fields)
+        self._forget()
 
     def _decode(self, data: bytes) -> Fields:
         try:

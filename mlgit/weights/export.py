@@ -178,7 +178,11 @@ def _publish(temporary: Path, destination: Path, paths: Sequence[str]) -> None:
     """Move the finished files to their place: all at once, or one by one into a directory that exists."""
     if not destination.exists():
         temporary.rename(destination)
-        sync_directory(destination.parent)
+        try:
+            sync_directory(destination.parent)
+        except OSError:
+            destination.rename(temporary)  # removed by the caller
+            raise
         return
     for path in paths:
         (destination / path).parent.mkdir(parents=True, exist_ok=True)

@@ -50,14 +50,21 @@ def test_the_library_sees_what_strace_sees(
     prepare(program, verb, starts[verb.learned], place)
     trace, answer = place.with_name("trace"), place.with_name("answer.json")
     environment = gate_environment | python_path() | {"PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-c", WATCHED, place, answer, "-C", place / "model", *verb.arguments]
-    ran = subprocess.run(
-        ["strace", "-f", "-y", "--seccomp-bpf", "-qq", "-o", trace, "-e", f"trace={CALLS}", "-E", f"LD_PRELOAD={shim}"]
-        + command,
-        env=environment,
-        capture_output=True,
-        check=False,
-    )
+    traced = [
+        "strace",
+        "-f",
+        "-y",
+        "--seccomp-bpf",
+        "-qq",
+        "-o",
+        trace,
+        "-e",
+        f"trace={CALLS}",
+        "-E",
+        f"LD_PRELOAD={shim}",
+    ]
+    command = [*traced, sys.executable, "-c", WATCHED, place, answer, "-C", place / "model", *verb.arguments]
+    ran = subprocess.run(command, env=environment, capture_output=True, check=False)
     if b"ptrace" in ran.stderr.lower():
         pytest.skip("processes may not be traced here")
     assert ran.returncode == 0, ran.stderr

@@ -28,17 +28,19 @@ class Trouble:
         mode: What happens.
         error: The number of the error; 0 for none.
         classes: The calls it happens to.
+        most: At how many calls of a verb it is tried at full counts, evenly spread; None for all.
     """
 
     mode: str
     error: int
     classes: int
+    most: int | None = None
 
 
 TROUBLES = {
     "full from there on": Trouble("fail-on", errno.ENOSPC, MAKING),
     "full": Trouble("fail", errno.ENOSPC, MAKING | SYNC | RENAME),
-    "over quota": Trouble("fail", errno.EDQUOT, MAKING | SYNC | RENAME),
+    "over quota": Trouble("fail", errno.EDQUOT, MAKING | SYNC | RENAME, 10),  # nothing but the reason differs
     "broken disk": Trouble("fail", errno.EIO, MAKING | SYNC | RENAME),
     "half a write": Trouble("shorten", 0, WRITE),
     "interrupted": Trouble("fail", errno.EINTR, WRITE | SYNC | CREATE),
@@ -64,7 +66,7 @@ def test_a_refused_call_is_one_clear_error_and_changes_nothing(
     judge, calls = measure(plain, program if verb.torch else plain, verb, prepared, place, trouble.classes)
     found = Counter[str]()
     wrong: list[object] = []
-    for at in spread(len(calls), count(2, None)):
+    for at in spread(len(calls), count(2, trouble.most)):
         plan = Plan(str(place), trouble.mode, at, trouble.classes, trouble.error)
         end, problems = refuse(judge, prepared, plan, harmless=kind in HARMLESS)
         found[end] += 1
@@ -86,6 +88,8 @@ def refuse(judge: Judge, prepared: Path, plan: Plan, *, harmless: bool) -> tuple
     if done.results is None or done.fired == 0:
         return "broke", [done]
     _, ran, seen, left = done.results
+    if plan.mode == "fail-on":  # what could not be taken back on a full disk is taken back when there is room again
+        _, seen = judge.plain.do(["mlgit", "-C", place / "model", "status"], ["look", place])
     state = essence(seen, verb)
     problems: list[object] = [["left", left]] if left and plan.mode != "fail-on" else []
     if ran["code"] == 0:
