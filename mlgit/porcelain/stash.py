@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlgit.errors import CheckFailedError, ConflictError, NotFoundError
 from mlgit.interrupts import held_back
@@ -163,7 +164,7 @@ def pop(
             _delete(repository, stash, actor, "stash: pop")
 
         write, remove = [path for path in differing if path in work], [path for path in differing if path not in work]
-        _refuse(stash, [path for path in write if path not in working and (repository.root / path).exists()])
+        _refuse(stash, [path for path in write if path not in working and _is_taken(repository.root / path)])
         deciding = f"{STASHES}{stash.number}"
         checkout(repository, manifest, paths=write, remove=remove, then=finish, deciding=deciding, progress=progress)
         _remember_head(repository, current.files.keys() - set(differing))
@@ -214,6 +215,11 @@ def _find(repository: Repository, number: int | None) -> Stash:
             f"there is no stash {wanted}", kind="no-stash", hint=f"there are {', '.join(map(str, found))}"
         )
     return found[wanted]
+
+
+def _is_taken(place: Path) -> bool:
+    """Whether something that is not tracked stands where a file is to be; a directory gives way when it is empty."""
+    return place.is_symlink() or (place.exists() and not place.is_dir())
 
 
 def _refuse(stash: Stash, paths: list[str]) -> None:

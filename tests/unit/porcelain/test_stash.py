@@ -137,3 +137,28 @@ def test_a_stash_is_not_collected_and_a_dropped_one_is(workshop: Any) -> None:
     gc(workshop.repository, grace_days=0, reflog_days=0, now=workshop.now)
     assert gone.id not in workshop.repository.objects
     assert fsck(workshop.repository).sound
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_a_file_in_the_place_of_a_directory_is_taken_up_unless_something_is_in_there(
+    workshop: Any, in_the_way: bool
+) -> None:
+    root = workshop.repository.root
+    (root / "deep").mkdir()
+    (root / "deep" / "old.txt").write_text("old")
+    workshop.commit(1)
+    (root / "deep" / "old.txt").unlink()
+    (root / "deep").rmdir()
+    (root / "deep").write_text("a file")
+    work = dict(workshop.files())
+    push(workshop.repository, actor=workshop.actor)
+    if in_the_way:
+        (root / "deep" / "mine.txt").write_text("mine")
+        before = dict(workshop.files())
+        with pytest.raises(ConflictError):
+            pop(workshop.repository, actor=workshop.actor)
+        assert workshop.files() == before
+        (root / "deep" / "mine.txt").unlink()
+    pop(workshop.repository, actor=workshop.actor)
+    assert workshop.files() == work
+    assert stashes(workshop.repository) == []
