@@ -24,7 +24,10 @@ from mlgit.objects.ids import ID_TYPES, preamble
 from mlgit.objects.record import RECORDS, decode_record
 from mlgit.storage import ObjectDatabase, commit_graph, reflog
 from mlgit.storage import pack_format as layout
-from mlgit.storage.catalogue import Catalogue, DamagedCatalogueError
+from mlgit.storage.catalogue import BUCKET, ENTRY, NAME_BYTES, Catalogue, DamagedCatalogueError, bucket_checksum
+from mlgit.storage.catalogue import HEADER as CATALOGUE_HEADER
+from mlgit.storage.catalogue import MAGIC as CATALOGUE_MAGIC
+from mlgit.storage.catalogue import VERSION as CATALOGUE_VERSION
 from mlgit.storage.commit_graph import CommitGraph
 from mlgit.storage.owner import Owner
 from mlgit.storage.pack import Pack
@@ -243,18 +246,33 @@ def _sealed(data: bytes) -> None:
 
 
 def catalogue(data: bytes) -> None:
-    """A file that says which pack holds what."""
+    """A file that says which pack holds what, as it is or with digest and checksums that fit."""
     path = _folder() / "catalogue"
     path.unlink(missing_ok=True)
-    path.write_bytes(data)
+    path.write_bytes(signed_catalogue(data[1:]) if data[:1] == SIGNED else data[1:])
     read = Catalogue.load(path)
     if read is None:
         return
     with suppress(DamagedCatalogueError):
         demand(len(read.packs) == read.pack_count)
-        known = {found for found, _ in list(read.from_prefix(bytes(32)))[:SMALL]}
-        for digest in (bytes(32), b"\xff" * 32, *sorted(known)[:5]):
-            demand(bool(read.find(digest)) == (digest in known), "an object is found that is not listed")
+        known = [found for found, _ in read.from_prefix(bytes(32))]
+        for digest in (bytes(32), b"\xff" * 32, *known[:5]):
+            demand(not read.find(digest) or digest in known, "an object is found that is not listed")
+            if known == sorted(known) and all(found in read.bucket(found[0] >> 7) for found in known):
+                demand(bool(read.find(digest)) == (digest in known), "an object is not found that is listed")
+
+
+def signed_catalogue(data: bytes) -> bytes:
+    """Return a file of two buckets: a byte says how many packs, one where the second begins; names, entries."""
+    packs, second, rest = data[0] % 8 if data else 0, data[1] if len(data) > 1 else 0, data[2:]
+    names, entries = rest[: packs * NAME_BYTES].ljust(packs * NAME_BYTES, b"\0"), rest[packs * NAME_BYTES :]
+    count = len(entries) // ENTRY.size
+    head = CATALOGUE_HEADER.pack(CATALOGUE_MAGIC, CATALOGUE_VERSION, 1, packs, count) + names
+    buckets, seed = b"", blake3(names).digest()
+    for number, (first, end) in enumerate(((0, second), (second, count))):
+        here = entries[first * ENTRY.size : min(end, count) * ENTRY.size]
+        buckets += BUCKET.pack(first, bucket_checksum(seed, number, first, end, here))
+    return head + blake3(head).digest() + buckets + entries[: count * ENTRY.size]
 
 
 def graph(data: bytes) -> None:
@@ -368,17 +386,13 @@ def _refs() -> Iterator[bytes]:
 
 
 def _catalogues() -> Iterator[bytes]:
-    with tempfile.TemporaryDirectory() as name:
-        database = ObjectDatabase.create(Path(name) / "objects")
-        for number in range(3):
-            with database.transaction() as transaction:
-                transaction.put_blob([bytes([number])])
-                transaction.put_blob([b"everywhere"])
-        database._folder.refresh()
-        database._folder.write_catalogue()
-        for path in sorted(Path(name).rglob("*")):
-            if path.is_file() and "catalogue" in str(path.relative_to(name)):
-                yield from (path.read_bytes(), path.read_bytes()[:900])
+    digests = sorted(blob_id([bytes([number])]).digest for number in range(5))
+    entries = b"".join(ENTRY.pack(digest, number % 2) for number, digest in enumerate(digests))
+    second = sum(digest[0] < 128 for digest in digests)
+    signed = bytes([2, second]) + bytes(range(32)) + entries
+    yield SIGNED + signed
+    yield SIGNED + bytes([1, 0])
+    yield AS_IS + signed_catalogue(signed)
 
 
 def _graphs() -> Iterator[bytes]:
