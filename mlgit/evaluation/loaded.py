@@ -64,7 +64,7 @@ def load_domains(
     Raises:
         InvalidInputError: There is no domain or an empty one, or ``batch_size`` is below 1.
     """
-    _check(domains, batch_size)
+    check_domains(domains, batch_size)
     loaded, left = [], max_bytes
     for domain in domains:
         image = domain.images(torch.zeros(1, dtype=torch.int64))
@@ -76,7 +76,12 @@ def load_domains(
     return tuple(loaded)
 
 
-def _check(domains: Sequence[DomainData], batch_size: int) -> None:
+def check_domains(domains: Sequence[DomainData], batch_size: int) -> None:
+    """Refuse what cannot be evaluated on.
+
+    Raises:
+        InvalidInputError: There is no domain or an empty one, or ``batch_size`` is below 1.
+    """
     if batch_size < 1:
         raise InvalidInputError(f"batch size {batch_size} is below 1", kind="bad-batch-size", hint="use 1 or more")
     empty = [domain.name for domain in domains if not len(domain)]

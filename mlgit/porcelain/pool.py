@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.evaluator import selection_evaluator
-from mlgit.evaluation.score import Evaluate
+from mlgit.evaluation.score import Evaluate, Score, score
 from mlgit.merging.candidate import Candidate
 from mlgit.models.device import resolve_device
 from mlgit.objects import Commit, CommitId, Manifest
@@ -17,13 +18,15 @@ from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.evaluate import check_classes
 from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
+from mlgit.porcelain.predictions import remembered
 from mlgit.porcelain.probe import pretrained_commit, shared_probe
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.statistics import recompute_statistics
 from mlgit.weights.accumulate import STATISTICS
 from mlgit.weights.compatibility import check_compatible
-from mlgit.weights.overlay import Overlay, part
+from mlgit.weights.content import contents_of, derived_content, tensor_content, weights_content
+from mlgit.weights.overlay import Overlay, part, with_contents
 from mlgit.weights.stored import StoredWeights, load
 from mlgit.weights.types import Weights
 
@@ -37,6 +40,11 @@ Otherwise each look-up reads, and memory does not grow with number and size of t
 def unchanged(weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Return the weights as they are."""
     return weights
+
+
+def unnoticed(weights: Weights, stored: Weights) -> None:
+    """Do nothing."""
+    del weights, stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +61,7 @@ class Pool:
         evaluate: Scores weights on its ID validation split, or None without a task.
         settle: Makes merged weights final: recomputes batch-norm statistics where they differ.
         recomputes: Whether it does.
+        also_known_as: Is told that weights that were evaluated are now stored, so that they are not evaluated again.
     """
 
     ids: tuple[CommitId, ...]
@@ -64,6 +73,15 @@ class Pool:
     evaluate: Evaluate | None = None
     settle: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]] = field(default=unchanged)
     recomputes: bool = False
+    also_known_as: Callable[[Weights, Weights], None] = field(default=unnoticed)
+
+
+class _Judges(NamedTuple):
+    """What scores weights, makes them final, and is told where they were stored."""
+
+    evaluate: Evaluate
+    settle: Callable[[Weights], Weights]
+    also_known_as: Callable[[Weights, Weights], None]
 
 
 def open_pool(
@@ -133,8 +151,19 @@ def open_pool(
     if opened is None:
         return Pool(tuple(ids), manifests, candidates, head, source)
     anew = _statistics_differ(manifests) if recompute is None else recompute
-    evaluate, settle = _judges(repository, opened, manifests[0], featurizers_only, anew, trial, runtime)
-    return Pool(tuple(ids), manifests, candidates, head, source, opened, evaluate, settle, anew)
+    judges = _judges(repository, opened, manifests[0], featurizers_only, anew, trial, runtime)
+    return Pool(
+        tuple(ids),
+        manifests,
+        candidates,
+        head,
+        source,
+        opened,
+        judges.evaluate,
+        judges.settle,
+        anew,
+        judges.also_known_as,
+    )
 
 
 def _check_lineage(repository: Repository, task: Task, ids: Sequence[CommitId], trial: int, *, auxiliary: bool) -> None:
@@ -155,10 +184,12 @@ def _statistics_differ(manifests: Sequence[Manifest]) -> bool:
 
 
 def _weights(repository: Repository, manifests: Sequence[Manifest], *, several_times: bool) -> list[Weights]:
-    held = several_times and sum(manifest.size_bytes for manifest in manifests) <= HELD_BYTES
+    stored = [StoredWeights(repository.objects, manifest) for manifest in manifests]
+    if not several_times or sum(manifest.size_bytes for manifest in manifests) > HELD_BYTES:
+        return list(stored)
     return [
-        load(repository.objects, manifest) if held else StoredWeights(repository.objects, manifest)
-        for manifest in manifests
+        with_contents(load(repository.objects, manifest), contents_of(each))
+        for manifest, each in zip(manifests, stored, strict=True)
     ]
 
 
@@ -186,19 +217,38 @@ def _judges(
     recompute: bool,
     trial: int,
     runtime: Runtime,
-) -> tuple[Evaluate, Callable[[Weights], Weights]]:
+) -> _Judges:
     """Return what scores weights and what makes them final."""
     classes = task.num_classes if featurizers_only else None
     network = open_network(repository, manifest, runtime=runtime, num_classes=classes)
     check_classes(network, task, "the models' classifier")
     device = resolve_device(runtime.device)
-    evaluator = selection_evaluator(network, task.validation(trial), device)
+    memory = remembered(repository, manifest, network)
+    evaluator = selection_evaluator(network, task.validation(trial), device, remembered=memory)
     if not recompute:
-        return evaluator, unchanged
+        return _Judges(evaluator, unchanged, evaluator.also_known_as)
     training = task.training(trial)
     spare = open_network(repository, manifest, runtime=runtime, num_classes=classes)
 
     def settle(weights: Weights) -> Weights:
-        return recompute_statistics(spare, weights, training, device=device)
+        settled = recompute_statistics(spare, weights, training, device=device)
+        return with_contents(settled, _recomputed(weights, training.digest))
 
-    return lambda weights: evaluator(settle(weights)), settle
+    def evaluate(weights: Weights) -> Score:
+        key = weights_content(weights, _recomputed(weights, training.digest))
+        return score(evaluator.predict(lambda: settle(weights), key=key))
+
+    return _Judges(evaluate, settle, evaluator.also_known_as)
+
+
+def _recomputed(weights: Weights, data: str) -> dict[str, str | None]:
+    """Return what names the tensors of weights whose statistics are measured anew."""
+    whole = weights_content(weights)
+    if whole is None:
+        return {}
+    return {
+        name: derived_content(whole, "statistics", data, name)
+        if name.rpartition(".")[2] in STATISTICS
+        else tensor_content(weights, name)
+        for name in weights
+    }

@@ -14,6 +14,7 @@ from mlgit.objects.ids import Buffer
 from mlgit.weights import blocks
 from mlgit.weights.accumulate import TOLERANCE, Accumulator, Rule, equal_rows, flat, rule_for
 from mlgit.weights.compatibility import check_compatible
+from mlgit.weights.content import average_content, tensor_content
 from mlgit.weights.forms import TensorForm, TensorLike
 from mlgit.weights.parts import PART, in_parts
 from mlgit.weights.stored import LARGE, LazyWeights, empty_tensor, tensor_bytes, writable_bytes
@@ -86,6 +87,13 @@ class LazyAverage(LazyWeights):
     def entries(self) -> Mapping[str, TensorLike]:
         """Name -> dtype and shape, sorted; of a stored tensor that is taken over as it is, its entry there."""
         return self._entries
+
+    def content(self, name: str) -> str | None:
+        """Return what names a tensor's content; see ``tensor_content``."""
+        contents = [tensor_content(member, name) for member in self._members]
+        if self._rules[name] is not Rule.MEAN or (self._convex and len(set(contents)) == 1):
+            return contents[0]
+        return average_content(contents, self._factors, self._divisor)
 
     def parts(self, name: str) -> Iterator[Buffer]:
         """Yield a tensor's bytes in order; a large one is never in memory as a whole."""

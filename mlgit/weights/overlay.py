@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from mlgit.objects.ids import Buffer
+from mlgit.weights.content import HeldWeights, tensor_content
 from mlgit.weights.forms import TensorLike
 from mlgit.weights.lazy_average import fill, parts_of
 from mlgit.weights.stored import LazyWeights
@@ -32,6 +33,10 @@ class Overlay(LazyWeights):
         """Name -> dtype and shape, and the id where it is known, sorted."""
         return self._entries
 
+    def content(self, name: str) -> str | None:
+        """Return what names a tensor's content; see ``tensor_content``."""
+        return tensor_content(self._sources[name], name)
+
     @property
     def concurrent(self) -> bool:
         """Whether several threads may look up tensors at once."""
@@ -54,3 +59,27 @@ class Overlay(LazyWeights):
 def part(weights: Weights, keep: Callable[[str], bool]) -> Overlay:
     """Return the tensors of some names."""
     return Overlay(weights, {}, keep)
+
+
+class _Named(Overlay):
+    """Weights of which somebody else knows what they are."""
+
+    def __init__(self, weights: Weights, contents: Mapping[str, str | None]) -> None:
+        super().__init__(weights, {})
+        self._contents = contents
+
+    def content(self, name: str) -> str | None:
+        """Return what names a tensor's content."""
+        return self._contents.get(name)
+
+
+def with_contents(weights: Weights, contents: Mapping[str, str | None]) -> Weights:
+    """Return the same weights, which tell by ``tensor_content`` what they are.
+
+    Args:
+        weights: Which; not to be changed as long as the result is used.
+        contents: Name -> what ``tensor_content`` is to return.
+    """
+    if isinstance(weights, LazyWeights):
+        return _Named(weights, contents)
+    return HeldWeights(weights.items(), contents)

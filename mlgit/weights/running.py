@@ -11,6 +11,7 @@ from mlgit.errors import InvalidInputError, MlgitError
 from mlgit.objects.ids import Buffer
 from mlgit.weights.accumulate import Accumulator, Rule
 from mlgit.weights.compatibility import check_compatible
+from mlgit.weights.content import average_content, tensor_content
 from mlgit.weights.forms import TensorForm, TensorLike
 from mlgit.weights.stored import LazyWeights, tensor_bytes
 from mlgit.weights.sums import (
@@ -41,6 +42,7 @@ class RunningAverage:
         self._statistics = statistics
         self._forms: Mapping[str, TensorLike] = {}
         self._sums: dict[str, Accumulator] = {}
+        self._contents: dict[str, tuple[str | None, ...]] = {}
         self._count = 0
         self._complete = True
 
@@ -69,6 +71,7 @@ class RunningAverage:
             if name not in equal:
                 add_to(total, weights, name)
         self._sums, self._forms, self._count, self._complete = sums | equal, known, self._count + 1, True
+        self._contents = self._contents_with(weights)
 
     def mean_with(self, weights: Weights) -> Average:
         """Return what ``value`` would return after ``add(weights)``, and add nothing.
@@ -93,7 +96,7 @@ class RunningAverage:
         sums = self._fitting(known)
         fixed = [name for name, total in sums.items() if total.rule is not Rule.MEAN]
         notes = finish(fixed, lambda name: add_to(sums[name].fork(), weights, name), self._count + 1).notes
-        return Average(_Mean(sums, self._count + 1, weights), notes)
+        return Average(_Mean(sums, self._count + 1, self._contents_with(weights), weights), notes)
 
     def lazy_value(self) -> Average:
         """Return what ``value`` returns, but compute each tensor when it is asked for; nothing may be added any more.
@@ -105,7 +108,7 @@ class RunningAverage:
             raise InvalidInputError("an average needs at least one model", kind="bad-coefficients")
         sums = self._fitting(self._forms)
         fixed = [name for name, total in sums.items() if total.rule is not Rule.MEAN]
-        return Average(_Mean(sums, self._count), finish(fixed, sums.__getitem__, self._count).notes)
+        return Average(_Mean(sums, self._count, self._contents), finish(fixed, sums.__getitem__, self._count).notes)
 
     def value(self) -> Average:
         """Return the average of the models that were added.
@@ -117,6 +120,10 @@ class RunningAverage:
             raise InvalidInputError("an average needs at least one model", kind="bad-coefficients")
         sums = self._fitting(self._forms)
         return finish(sums, sums.__getitem__, self._count)
+
+    def _contents_with(self, weights: Weights) -> dict[str, tuple[str | None, ...]]:
+        """Return what names the tensors that were added, and those of one more model, in this order."""
+        return {name: (*self._contents.get(name, ()), tensor_content(weights, name)) for name in weights}
 
     def _fitting(self, known: Mapping[str, TensorLike]) -> dict[str, Accumulator]:
         """Return the sums so far, if a model of this form fits to them."""
@@ -134,12 +141,20 @@ class _Mean(LazyWeights):
     Args:
         sums: Name -> sum.
         count: Models in the mean.
+        contents: Name -> what names the tensor of each of them.
         more: A model that the sums do not hold, or None.
     """
 
-    def __init__(self, sums: Mapping[str, Accumulator], count: int, more: Weights | None = None) -> None:
+    def __init__(
+        self,
+        sums: Mapping[str, Accumulator],
+        count: int,
+        contents: Mapping[str, tuple[str | None, ...]],
+        more: Weights | None = None,
+    ) -> None:
         self._sums = sums
         self._count = count
+        self._contents = contents
         self._more = more
         self._entries = {name: TensorForm(sums[name].form.dtype, tuple(sums[name].form.shape)) for name in sorted(sums)}
 
@@ -147,6 +162,13 @@ class _Mean(LazyWeights):
     def entries(self) -> Mapping[str, TensorLike]:
         """Name -> dtype and shape, sorted."""
         return self._entries
+
+    def content(self, name: str) -> str | None:
+        """Return what names a tensor's content: the same as for ``lazy_average`` of the same models in this order."""
+        contents = self._contents[name]
+        if self._sums[name].rule is not Rule.MEAN or len(set(contents)) == 1:
+            return contents[0]
+        return average_content(contents, [1.0] * self._count, self._count)
 
     def parts(self, name: str) -> Iterator[Buffer]:
         """Yield the bytes of a tensor: all at once, since its sum is in memory too."""
