@@ -48,6 +48,7 @@ def fingerprint() -> Callable[[Path], dict[str, str]]:
 
     def read(root: Path) -> dict[str, str]:
         files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != "index.json")
+        files = [path for path in files if path.suffix != ".predictions"]
         return {str(path.relative_to(root)): sha256(path.read_bytes()).hexdigest() for path in files}
 
     return read

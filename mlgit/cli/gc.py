@@ -21,6 +21,9 @@ def gc(
     expire_reflog: Annotated[
         float, typer.Option("--expire-reflog", min=0, metavar="DAYS", help="Forget what logs of refs say of before.")
     ] = 90.0,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Forget what models have predicted too; it is computed again.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Free the disk of what nothing leads to any more.
@@ -38,6 +41,11 @@ def gc(
         reflog_days=expire_reflog,
         progress=context.progress,
     )
+    forgotten = 0
+    if predictions:
+        from mlgit.porcelain.predictions import forget_predictions
+
+        forgotten = forget_predictions(context.repository(), dry_run=dry_run)
     for problem in found.damaged:
         output.warn(f"left alone: {problem}")
     if json:
@@ -50,6 +58,7 @@ def gc(
                 "stored_bytes": found.stored_bytes,
                 "young_packs": found.young,
                 "expired_log_lines": found.expired,
+                "predictions_bytes": forgotten,
             }
         )
         return
@@ -62,5 +71,7 @@ def gc(
         f"{word} {size(found.freed_bytes)}: {len(found.removed)} packs removed, {len(found.rewritten)} written anew; "
         f"{size(found.stored_bytes)} stay"
     )
+    if forgotten:
+        output.line(f"{word} {size(forgotten)} of predictions")
     if found.young:
         output.note(f"{found.young} packs are younger than {grace:g} days and were kept with all they lead to")

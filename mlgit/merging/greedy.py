@@ -14,6 +14,7 @@ from mlgit.merging.candidate import Candidate
 from mlgit.merging.strategy import Combination, MergeStrategy
 from mlgit.objects.encoding import JsonValue
 from mlgit.weights.arithmetic import RunningAverage
+from mlgit.weights.content import held
 from mlgit.weights.types import Weights
 
 
@@ -145,7 +146,7 @@ class _Soup:
         if math.isnan(entry.score):
             self._remember(entry, math.nan, accepted=False)
             return
-        weights = dict(entry.candidate.weights.items())  # tensors are read here, once
+        weights = held(entry.candidate.weights)  # tensors are read here, once
         trial: Weights = self.average.lazy_mean_with(weights).weights if self.kept else weights
         alone = entry.accuracy_alone if not self.kept else None
         accuracy = evaluate(trial).accuracy if alone is None else alone

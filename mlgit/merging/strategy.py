@@ -14,6 +14,7 @@ from mlgit.merging.candidate import Candidate, canonical, short
 from mlgit.merging.registry import MERGE_STRATEGIES
 from mlgit.objects.encoding import JsonValue
 from mlgit.weights.arithmetic import STATISTICS_RULES, Statistics, lazy_average
+from mlgit.weights.content import HeldWeights, contents_of
 from mlgit.weights.stored import LazyWeights
 from mlgit.weights.types import Weights
 
@@ -200,7 +201,7 @@ def copied(weights: Weights) -> Weights:
     """Return the same bits in tensors of their own, so that changing a result changes no input."""
     if isinstance(weights, LazyWeights):  # each look-up makes a new one
         return weights
-    return {name: tensor.clone() for name, tensor in weights.items()}
+    return HeldWeights(((name, tensor.clone()) for name, tensor in weights.items()), contents_of(weights))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from mlgit.porcelain.train import check_weights_committed
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.training.record import package_versions
+from mlgit.weights.stored import StoredWeights
 
 LMC_MODES = ("off", *GRIDS)
 STATISTICS = ("auto", "require-equal", "average", "first", "recompute")
@@ -158,6 +159,7 @@ def merge(
     verdict = "unchecked" if lmc == "off" else overall(curves).value
     made = _made(merged, curves, lmc, verdict, how, pool)
     commit_id, commit = _write(repository, pool, merged, weights, made, score, message, actor, progress)
+    pool.also_known_as(weights, StoredWeights(repository.objects, repository.manifest(commit.manifest)))
     members = {CommitId(label): coefficient for label, coefficient in merged.by_label.items()}
     return MergeResult(commit_id, commit, members, curves, verdict, tuple(_notes(merged, pool)))
 

@@ -238,7 +238,10 @@ def _judges(
         key = weights_content(weights, _recomputed(weights, training.digest))
         return score(evaluator.predict(lambda: settle(weights), key=key))
 
-    return _Judges(evaluate, settle, evaluator.also_known_as)
+    def also_known_as(weights: Weights, stored: Weights) -> None:
+        evaluator.also_known_as(with_contents(weights, _recomputed(weights, training.digest)), stored)
+
+    return _Judges(evaluate, settle, also_known_as)
 
 
 def _recomputed(weights: Weights, data: str) -> dict[str, str | None]:

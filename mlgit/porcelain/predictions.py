@@ -49,6 +49,17 @@ def predictions_folder(repository: Repository) -> Path:
     return repository.folder / "cache" / "predictions"
 
 
+def forget_predictions(repository: Repository, *, dry_run: bool = False) -> int:
+    """Forget everything, whatever the setting says; return how many bytes that frees, or would.
+
+    Args:
+        repository: Where.
+        dry_run: Only count.
+    """
+    cache = PredictionCache(predictions_folder(repository))
+    return cache.size_bytes() if dry_run else cache.clear()
+
+
 def remembered(repository: Repository, manifest: Manifest, network: Network) -> Remembered | None:
     """Return what is remembered of a module, or None: code from outside may change under the same name.
 
