@@ -207,6 +207,7 @@ class RandomHistories(RuleBasedStateMachine):
             self.model.branches[self.model.branch] = made.id
         return made.id
 
+    @precondition(lambda self: self.model.branches)
     @rule(path=st.sampled_from(PATHS), values=CONTENTS, data=st.data())
     def write_and_switch(self, path: str, values: list[int], data: st.DataObject) -> None:
         self.write(path, values)
