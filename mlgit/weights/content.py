@@ -77,7 +77,10 @@ def average_content(contents: Sequence[str | None], factors: Sequence[float], di
     """
     if None in contents:
         return None
-    how: JsonValue = [list(contents), [float(factor).hex() for factor in factors], float(divisor).hex()]
+    terms: list[JsonValue] = [[content, float(factor).hex()] for content, factor in zip(contents, factors, strict=True)]
+    if len(terms) == 2:  # a sum of two is the same in both orders
+        terms.sort(key=str)
+    how: JsonValue = [terms, float(divisor).hex()]
     return blake3(AVERAGE.encode() + canonical_json(how)).hexdigest()
 
 

@@ -66,6 +66,8 @@ def test_every_reading_verb_prints_text_without_escapes(mlgit: Callable, day: Pa
         (["evaluate", "digit/0", "--task", "digits"], 10, "unknown-task"),
         (["evaluate", "digit/0", "--task", "parity"], 2, "class-count"),
         (["evaluate", "digit/0", "--task", "digit", "--split", "x"], 2, "unknown-split"),
+        (["evaluate", "digit/0", "--task", "digit", "--domains", "rotate"], 2, "domain-not-in-split"),
+        (["evaluate", "digit/0", "--task", "digit", "--domains", "x"], 10, "unknown-domain"),
         (["diversity", "digit/0", "--task", "digit"], 2, None),
         (["lmc", "digit/0", "digit/1", "--task", "digit", "--grid", "x"], 2, "bad-grid"),
         (["lmc", "digit/0", "digit/1", "--task", "digit", "--tolerance", "7"], 2, "bad-parameter"),
@@ -83,6 +85,27 @@ def test_what_cannot_be_read_is_one_error_in_json(
     error = json.loads(ran.stderr)["error"]
     assert (ran.exit_code, error["exit_code"], ran.stdout) == (code, code, "")
     assert kind in (None, error["kind"])
+
+
+def test_evaluate_prints_each_accuracy_beside_its_interval_and_gc_forgets_predictions(
+    mlgit: Callable, day: Path
+) -> None:
+    words = ("evaluate", "digit/*", "--task", "digit", "--split", "unseen", "--ensemble")
+    first, second = (json.loads(mlgit(*words, "--json").stdout) for _ in range(2))
+    assert (first.pop("computed"), second.pop("computed")) == (3, 0)
+    assert first == second
+    for row in [*first["scores"], first["ensemble"]]:
+        low, high = row["intervals"]["accuracy"]
+        assert low < row["accuracy"] < high
+        assert row["intervals"]["domains"].keys() == row["domains"].keys()
+        assert row["mean_over_domains"] == pytest.approx(sum(row["domains"].values()) / len(row["domains"]))
+    low, high = (100 * end for end in first["scores"][0]["intervals"]["domains"]["rotate"])
+    assert f"[{low:.1f}, {high:.1f}]" in mlgit(*words).stdout
+    one = mlgit("evaluate", "digit/0", "--task", "digit", "--split", "unseen", "--domains", "rotate", "--json")
+    assert list(json.loads(one.stdout)["scores"][0]["domains"]) == ["rotate"]
+    would = json.loads(mlgit("gc", "--predictions", "--dry-run", "--json").stdout)["predictions_bytes"]
+    assert json.loads(mlgit("gc", "--predictions", "--json").stdout)["predictions_bytes"] == would > 0
+    assert json.loads(mlgit(*words, "--json").stdout)["computed"] == 3
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_lose_the_measurement(mlgit: Callable, day: Path) -> None:
