@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.probe import ProbeResult
     from mlgit.porcelain.repack import RepackResult
     from mlgit.porcelain.reset import ResetResult
+    from mlgit.porcelain.run import RunOptions, RunOutcome
     from mlgit.porcelain.task import TaskSummary
     from mlgit.porcelain.train import TrainOptions, TrainResult
     from mlgit.porcelain.undo import UndoResult
@@ -289,6 +290,24 @@ class Repository(core.Repository):
         from mlgit.porcelain.train import train  # noqa: PLC0415 - imports torch
 
         return train(self, task, start=start, options=options, runtime=_runtime(runtime), progress=progress)
+
+    def run(
+        self,
+        command: Sequence[str],
+        message: str | None = None,
+        *,
+        options: RunOptions | None = None,
+        environment: Mapping[str, str] | None = None,
+        runtime: Runtime | None = None,
+    ) -> RunOutcome:
+        """Let any program train and commit the weights it leaves; see ``mlgit.porcelain.run``.
+
+        What it prints goes to its log only. ``environment`` is all that it gets beside ``MLGIT_*``: most programs want
+        ``os.environ``.
+        """
+        from mlgit.porcelain.run import run  # noqa: PLC0415 - imports torch
+
+        return run(self, command, message, options=options, environment=environment, runtime=_runtime(runtime))
 
     def merge(
         self,

@@ -13,6 +13,9 @@ from mlgit.cli.output import Styled
 if TYPE_CHECKING:
     from mlgit.objects import CertificateResult
 
+MAX_SHOWN = 1_000
+"""Characters of one value of how a commit was made; longer ones are cut, but for ``--json``."""
+
 
 def show(
     context: Context,
@@ -57,7 +60,7 @@ def show(
             "certificates",
             [f"{verdict(result).text} {check}" for result in entry.certificates for check in _checks(result)],
         ),
-        ("made by", [f"{key}: {encoder.dumps(value)}" for key, value in sorted(commit.made.items())]),
+        ("made by", [f"{key}: {_shortened(encoder.dumps(value))}" for key, value in sorted(commit.made.items())]),
         ("files", [change_line(change) for change in found.changes]),
     ):
         if lines:
@@ -65,6 +68,13 @@ def show(
             output.line(Styled(title, "title"))
             for line in lines:
                 output.line("  ", line)
+
+
+def _shortened(text: str) -> str:
+    """Return a value of a record as a line that people can still read."""
+    if len(text) <= MAX_SHOWN:
+        return text
+    return f"{text[:MAX_SHOWN]}… ({len(text)} characters; `--json` shows them all)"
 
 
 def _checks(result: CertificateResult) -> list[str]:

@@ -1,0 +1,346 @@
+"""Scripts that know nothing of mlgit: what they are given, what is taken from them, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+TRAIN = """\
+import argparse, json
+from safetensors.numpy import load_file, save_file
+parser = argparse.ArgumentParser()
+parser.add_argument("--weights")
+parser.add_argument("--out")
+parser.add_argument("--metrics")
+parser.add_argument("--lr", type=float, default=1.0)
+given = parser.parse_args()
+weights = {name: value + given.lr for name, value in load_file(given.weights).items()}
+save_file(weights, given.out)
+if given.metrics:
+    json.dump({"loss": 0.25, "val": {"accuracy": 1}}, open(given.metrics, "w"))
+print("trained")
+"""
+
+
+@pytest.fixture
+def mlgit(mlgit: Callable) -> Callable:
+    """Run mlgit in this process; arguments may be paths."""
+    return lambda *arguments: mlgit(*map(str, arguments))
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlgit: Callable) -> Path:
+    """Stand in a repository with one commit of a small model and a note."""
+    root = tmp_path / "model"
+    assert mlgit("init", root).exit_code == 0
+    monkeypatch.chdir(root)
+    save_file({"a": np.zeros((2, 3), np.float32), "b": np.ones(4, np.float32)}, root / "model.safetensors")
+    (root / "notes.txt").write_text("hello\n")
+    assert mlgit("commit", "-m", "start").exit_code == 0
+    return root
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a script beside the repository."""
+
+    def write(text: str) -> Path:
+        folder = tmp_path / "code"
+        folder.mkdir(exist_ok=True)
+        path = folder / "train.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def head(mlgit: Callable) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(mlgit("show", "--json").stdout)["commit"]
+    return document
+
+
+def count(mlgit: Callable) -> int:
+    return len(json.loads(mlgit("log", "--json").stdout)["commits"])
+
+
+def test_a_script_that_knows_nothing_of_mlgit_makes_a_commit_with_its_provenance(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    before = head(mlgit)["id"]
+    path = script(TRAIN)
+    options = ["--weights", "{weights}", "--out", "{output}/new.safetensors", "--metrics", "{metrics}", "--lr", "2"]
+    ran = mlgit("run", "--seed", "5", "-m", "add two", "--", sys.executable, path, *options)
+    assert ran.exit_code == 0, ran.stderr
+    assert ran.stdout.startswith("trained\n")
+    commit = head(mlgit)
+    assert commit["parents"] == [{"coefficient": None, "id": before, "role": "init"}]
+    assert (commit["message"], commit["stage"]) == ("add two", "snapshot")
+    assert commit["metrics"] == {"loss": 0.25, "val/accuracy": 1.0}
+    made = commit["made"]
+    assert made["arguments"] == [sys.executable, str(path), *options], "as written, not as filled in"
+    assert (made["command"], made["exit_code"], made["seed"]) == ("run", 0, 5)
+    assert made["code"]["script"] == "train.py"
+    assert len(made["code"]["sha256"]) == 64
+    assert made["duration_s"] > 0
+    assert {"numpy", "torch", "python", "mlgit"} <= set(made["packages"])
+    assert made["device"]["type"]
+    assert "changed_form" not in made
+    weights = load_file(model / "model.safetensors")
+    assert (weights["a"] == 2).all()
+    assert (weights["b"] == 3).all()
+    assert mlgit("status", "--json").stdout.count('"path"') == 0
+    assert not list((model / ".mlgit" / "runs").iterdir())
+
+
+def test_variables_say_what_braces_say_and_the_working_files_are_not_what_the_script_gets(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    path = script(
+        "import os, pathlib, shutil, sys\n"
+        "given, out = pathlib.Path(os.environ['MLGIT_INPUT']), pathlib.Path(os.environ['MLGIT_OUTPUT'])\n"
+        "assert [str(given), str(out), os.environ['MLGIT_METRICS'], os.environ['MLGIT_WEIGHTS']] == sys.argv[1:5]\n"
+        "assert sorted(path.name for path in given.iterdir()) == ['model.safetensors', 'notes.txt']\n"
+        "assert not list(out.iterdir()) and given.resolve() != pathlib.Path.cwd()\n"
+        "assert 'MLGIT_SEED' not in os.environ and sys.argv[5] == '{other} {\"a\": 1}'\n"
+        "(given / 'notes.txt').write_text('changed')\n"
+        "assert pathlib.Path('notes.txt').read_text() == 'hello\\n'\n"
+        "import torch\n"
+        "torch.save({'a': torch.full((2, 3), 7.0), 'b': torch.ones(4)}, out / 'final.pt')\n"
+    )
+    places = ["{input}", "{output}", "{metrics}", "{weights}", '{other} {"a": 1}']
+    ran = mlgit("run", "--", sys.executable, path, *places)
+    assert ran.exit_code == 0, ran.stderr
+    assert (load_file(model / "model.safetensors")["a"] == 7).all()
+    assert (model / "notes.txt").read_text() == "hello\n"
+    assert head(mlgit)["message"].startswith("run ")
+
+
+@pytest.mark.parametrize("as_pt", [False, True])
+def test_weights_changed_in_their_place_are_taken(mlgit: Callable, model: Path, script: Callable, as_pt: bool) -> None:
+    path = script(
+        "import sys, torch\n"
+        "from safetensors.torch import load_file, save_file\n"
+        "place = sys.argv[1]\n"
+        "weights = torch.load(place) if place.endswith('.pt') else load_file(place)\n"
+        "weights['a'] += 1\n"
+        "torch.save(weights, place) if place.endswith('.pt') else save_file(weights, place)\n"
+    )
+    option = ["--pt"] if as_pt else []
+    ran = mlgit("run", *option, "--", sys.executable, path, "{weights}")
+    assert ran.exit_code == 0, ran.stderr
+    assert (load_file(model / "model.safetensors")["a"] == 1).all()
+
+
+def test_the_input_may_be_another_commit_than_the_one_the_branch_is_at(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    first = head(mlgit)["id"]
+    save_file({"a": np.full((2, 3), 50, np.float32), "b": np.ones(4, np.float32)}, model / "model.safetensors")
+    assert mlgit("commit", "-m", "fifty").exit_code == 0
+    second = head(mlgit)["id"]
+    command = [sys.executable, script(TRAIN), "--weights", "{weights}", "--out", "{output}/w.safetensors"]
+    assert mlgit("run", "--input", "HEAD~1", "--stage", "auxiliary", "--", *command).exit_code == 0
+    commit = head(mlgit)
+    assert [(parent["id"], parent["role"]) for parent in commit["parents"]] == [(second, "base"), (first, "init")]
+    assert commit["stage"] == "auxiliary"
+    assert (load_file(model / "model.safetensors")["a"] == 1).all()
+
+
+def test_other_names_and_shapes_are_taken_and_recorded(mlgit: Callable, model: Path, script: Callable) -> None:
+    path = script(
+        "import os, numpy as np\n"
+        "from safetensors.numpy import save_file\n"
+        "save_file({'a': np.zeros(5), 'c': np.zeros(1)}, os.environ['MLGIT_OUTPUT'] + '/w.safetensors')\n"
+    )
+    ran = mlgit("run", "--", sys.executable, path)
+    assert ran.exit_code == 0, ran.stderr
+    assert "1 added, 1 removed, 1 reshaped" in ran.stderr
+    assert head(mlgit)["made"]["changed_form"] == {"added": 1, "removed": 1, "reshaped": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import sys; print('oh'); print('dear', file=sys.stderr); sys.exit(3)", "exit code 3"),
+        ("import os; print('oh', 'dear', flush=True, sep='\\n'); os.kill(os.getpid(), 9)", "signal SIGKILL"),
+    ],
+)
+def test_a_script_that_fails_commits_nothing_and_its_log_is_named(
+    mlgit: Callable, model: Path, script: Callable, text: str, said: str
+) -> None:
+    before, files = count(mlgit), {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    ran = mlgit("run", "--", sys.executable, script(text))
+    assert ran.exit_code == 15
+    assert f"error: the script ended with {said}; nothing was committed" in ran.stderr
+    log = Path(ran.stderr.split("what it printed is in '")[1].split("'")[0])
+    assert sorted(log.read_text().split()) == ["dear", "oh"]
+    assert [path.name for path in log.parent.iterdir()] == ["log"], "no copies of weights are left"
+    assert count(mlgit) == before
+    assert {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pass", "left no weights"),
+        ("open(OUT + '/w.pt', 'wb').write(b'rubbish')", "not a readable checkpoint"),
+        ("open(OUT + '/w.safetensors', 'wb').write(b'12345678')", "w.safetensors"),
+        ("open(OUT + '/readme.txt', 'w').write('no weights')", "holds no weights"),
+        ("import torch, pathlib; torch.save({'a': pathlib.Path()}, OUT + '/w.pt')", "was not read"),
+        (
+            TRAIN[TRAIN.index("from") : TRAIN.index("parser")] + "SAVE; open(METRICS, 'w').write('{\"a\": NaN}')",
+            "finite",
+        ),
+        ("SAVE; open(METRICS, 'w').write('[1]')", "not an object"),
+        ("SAVE; open(METRICS, 'w').write('{\"a\": true}')", "finite"),
+        ("SAVE; open(METRICS, 'w').write('{')", "not JSON"),
+    ],
+)
+def test_what_cannot_be_read_is_kept_and_named(
+    mlgit: Callable, model: Path, script: Callable, text: str, said: str
+) -> None:
+    start = "import os\nOUT, METRICS = os.environ['MLGIT_OUTPUT'], os.environ['MLGIT_METRICS']\n"
+    before = count(mlgit)
+    ran = mlgit("run", "--", sys.executable, script(start + text.replace("SAVE", _save())))
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    kept = Path(ran.stderr.split("what the script left is in '")[1].split("'")[0])
+    assert {path.name for path in kept.iterdir()} >= {"input", "output", "log"}
+    assert count(mlgit) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--", "no-such-program-anywhere"], 10, "no program 'no-such-program-anywhere'"),
+        (["--", "echo", "{seed}"], 2, "--seed"),
+        (["--", "echo", "{task}"], 2, "--task"),
+        (["--task", "nothing", "--", "echo"], 10, "no task is named 'nothing'"),
+        (["--input", "nowhere", "--", "echo"], 10, "nowhere"),
+        (["-m", " ", "--", "echo"], 2, "message"),
+        (["--stage", "merge", "--", "echo"], 2, "merge"),
+    ],
+)
+def test_what_cannot_be_run_leaves_nothing(
+    mlgit: Callable, model: Path, arguments: list[str], code: int, said: str
+) -> None:
+    ran = mlgit("run", *arguments)
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
+    runs = model / ".mlgit" / "runs"
+    assert not runs.exists() or not list(runs.iterdir())
+
+
+def test_weights_that_no_commit_holds_are_never_replaced(mlgit: Callable, model: Path, script: Callable) -> None:
+    save_file({"a": np.full((2, 3), 9, np.float32)}, model / "model.safetensors")
+    ran = mlgit("run", "--", sys.executable, script("raise SystemExit('it ran')"))
+    assert (ran.exit_code, "it ran" in ran.stderr) == (12, False)
+
+
+def test_a_branch_that_moved_meanwhile_keeps_what_the_script_left(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    move = "subprocess.run([sys.executable, '-m', 'mlgit', 'switch', '-c', 'x'], check=True)\n"
+    ran = mlgit("run", "--", sys.executable, script(f"import os, subprocess, sys\n{move}{_save()}"))
+    assert ran.exit_code == 12, ran.stderr
+    assert "HEAD moved" in ran.stderr
+    kept = Path(ran.stderr.split("what the script left is in '")[1].split("'")[0])
+    assert (kept / "output" / "w.safetensors").exists()
+    assert count(mlgit) == 1
+
+
+def _save() -> str:
+    return (
+        "import numpy as np; from safetensors.numpy import save_file; "
+        "save_file({'a': np.ones(2)}, os.environ['MLGIT_OUTPUT'] + '/w.safetensors')"
+    )
+
+
+def test_the_git_commit_of_the_code_and_what_differs_from_it_are_recorded(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    path = script("import os; " + _save())
+    git = ["git", "-C", str(path.parent), "-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgSign=false"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "code"], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert mlgit("run", "--", sys.executable, path).exit_code == 0
+    clean = head(mlgit)["made"]["code"]
+    assert (clean["commit"], clean["dirty"], clean["untracked"], "diff" in clean) == (commit, False, 0, False)
+    path.write_text(path.read_text() + "\nPASSWORD = 'hush'\n")
+    (path.parent / "new.txt").write_text("untracked")
+    assert mlgit("run", "--", sys.executable, path).exit_code == 0
+    dirty = head(mlgit)["made"]["code"]
+    assert (dirty["commit"], dirty["dirty"], dirty["untracked"]) == (commit, True, 1)
+    assert "+PASSWORD = 'hush'\n" in dirty["diff"]
+    assert dirty["diff_bytes"] == len(dirty["diff"].encode())
+    assert mlgit("run", "--no-diff", "--", sys.executable, path).exit_code == 0
+    assert "hush" not in mlgit("show", "--json").stdout
+    assert head(mlgit)["made"]["code"]["diff_sha256"] == dirty["diff_sha256"]
+    path.write_text(path.read_text() + "#" * 70_000)
+    assert mlgit("run", "--", sys.executable, path).exit_code == 0
+    long = head(mlgit)["made"]["code"]
+    assert long["diff_bytes"] > 70_000
+    assert "diff" not in long
+
+
+def test_ctrl_c_stops_the_script_and_what_it_started_and_commits_nothing(
+    mlgit: Callable, model: Path, script: Callable, tmp_path: Path
+) -> None:
+    path = script(
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pids')!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-m", "mlgit", "run", "--", sys.executable, str(path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    try:
+        for _ in range(3000):
+            if (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().count(" "):
+                break
+            time.sleep(0.02)
+        pids = [int(text) for text in (tmp_path / "pids").read_text().split()]
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130, error
+    assert "interrupted" in error
+    assert all(_ended(pid) for pid in pids)
+    assert count(mlgit) == 1
+    assert not list((model / ".mlgit" / "runs").iterdir())
+
+
+def _ended(pid: int) -> bool:
+    """Say whether a process has ended; one that nobody waited for yet counts."""
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_the_first_commit_may_come_from_a_script(
+    mlgit: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: Callable
+) -> None:
+    assert mlgit("init", tmp_path / "new").exit_code == 0
+    monkeypatch.chdir(tmp_path / "new")
+    ran = mlgit("run", "--", sys.executable, script("import os; " + _save()))
+    assert ran.exit_code == 0, ran.stderr
+    assert (head(mlgit)["stage"], head(mlgit)["parents"]) == ("pretrain", [])
