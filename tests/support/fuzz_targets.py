@@ -5,8 +5,10 @@ A target takes any bytes. It may end quietly, or raise ``BrokenReaderError``; an
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
@@ -55,7 +57,9 @@ def demand(holds: bool, *what: object) -> None:
 @cache
 def _folder() -> Path:
     fast = Path("/dev/shm")  # noqa: S108 - a random name below it is made
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if os.access(fast, os.W_OK) else None))
+    made = Path(tempfile.mkdtemp(prefix="fuzz-", dir=fast if os.access(fast, os.W_OK) else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 # --- packs
