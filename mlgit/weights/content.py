@@ -58,12 +58,11 @@ def weights_content(weights: Weights, contents: Mapping[str, str | None] | None 
         contents: Name -> content, for weights that are to be made of these and have the same names and forms.
     """
     known = contents_of(weights) if contents is None else contents
-    rows: list[JsonValue] = []
-    for name, form in sorted(forms(weights).items()):
-        content = known.get(name)
-        if content is None:
-            return None
-        rows.append([name, form.dtype, list(form.shape), content])
+    if any(known.get(name) is None for name in weights):
+        return None
+    rows: list[JsonValue] = [
+        [name, form.dtype, list(form.shape), known[name]] for name, form in sorted(forms(weights).items())
+    ]
     return blake3(b"mlgit weights 1\n" + canonical_json(rows)).hexdigest()
 
 
