@@ -50,6 +50,14 @@ def test_a_run_and_its_commit(mlgit: Callable, day: Path) -> None:
         (["--task", "digit", "--stage", "merge"], 2),
         (["--task", "digit", "--stage", "tarjet"], 2),
         (["--task", "digit", "--device", "abacus"], 2),
+        (["--task", "digit", "--preset", "papers"], 10),
+        (["--task", "digit", "--average", "swat"], 10),
+        (["--task", "digit", "--loss", "coal"], 10),
+        (["--task", "digit", "--keep", "all"], 2),
+        (["--task", "digit", "--precision", "float8"], 2),
+        (["--task", "digit", "--compile", "inducter", *SHORT], 2),
+        (["--task", "digit", "--save-every", "5m"], 2),
+        (["--task", "digit", "--from", "digit/1"], 2),
         (["--task", "digit", "--lr", "1e30", *SHORT[:4]], 15),
         ([], 2),
     ],
@@ -62,6 +70,37 @@ def test_a_run_that_cannot_be_leaves_everything_as_it_was(
     assert ran.exit_code == code, ran
     assert sum(line.startswith("error: ") for line in ran.stderr.splitlines()) == 1
     assert fingerprint(day) == before
+
+
+def test_a_run_by_the_papers_numbers_records_them(mlgit: Callable, day: Path) -> None:
+    short = ["--steps", "3", "--eval-every", "2"]
+    ran = mlgit("train", "--task", "digit", "--preset", "paper", "--trial", "2", *short, "--average", "moving")
+    assert ran.exit_code == 0, ran
+    assert "trained the linear probe" in ran.stderr
+    assert mlgit("commit", "--task", "digit", "-m", "m").exit_code == 0
+    made = json.loads(mlgit("show", "--json").stdout)["commit"]["made"]
+    assert made["preset"] == "paper"
+    assert (made["hyper_parameters"]["lr"], made["hyper_parameters"]["freeze_steps"]) == (5e-5, 200)
+    assert made["method"]["average"] == "moving"
+    probe = json.loads(mlgit("show", "HEAD^2", "--json").stdout)["commit"]["made"]["hyper_parameters"]
+    assert (probe["lr"], probe["steps"], probe["eval_every"]) == (5e-5, 3, 2)
+
+
+def test_ways_to_train_become_part_of_the_record(mlgit: Callable, day: Path) -> None:
+    given = ["--loss", "coral", "--coral-weight", "2", "--average", "swad", "--swad-converge", "1", "--keep", "last"]
+    how = ["--precision", "bfloat16", "--channels-last", "--save-every", "1"]
+    assert mlgit("train", "--task", "digit", *SHORT, *given, *how).exit_code == 0
+    assert mlgit("commit", "--task", "digit", "-m", "m").exit_code == 0
+    made = json.loads(mlgit("show", "--json").stdout)["commit"]["made"]
+    assert {"loss": "coral", "coral_weight": 2, "average": "swad", "swad_converge": 1}.items() <= made["method"].items()
+    assert made["execution"] == {"precision": "bfloat16", "channels_last": True, "compile": None, "accumulate": 1}
+    assert made["keep"] == "last"
+
+
+def test_without_an_unfinished_run_there_is_none_to_give_up(mlgit: Callable, day: Path) -> None:
+    ran = mlgit("train", "--task", "digit", "--abandon")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "no unfinished run on task 'digit'" in ran.stderr
 
 
 WITH_SIGN = """\
@@ -122,13 +161,13 @@ def test_code_needs_trust_at_every_verb(mlgit: Callable, tmp_path: Path, monkeyp
         ["probe", "--task", "d", "--steps", "2"],
         ["train", "--task", "d", *SHORT],
         ["commit", "--task", "d", "-m", "one"],
-        ["commit", "--task", "d", "--train", *SHORT, "-m", "two"],
+        ["commit", "--task", "d", "--train", *SHORT, "--again", "-m", "two"],
         ["evaluate", "HEAD", "--task", "d"],
         ["lmc", "HEAD", "HEAD~1", "--task", "d", "--grid", "chord"],
         ["diversity", "HEAD", "HEAD~1", "--task", "d"],
         ["certify", "HEAD", "-c", "../c.toml"],
         ["merge", "HEAD", "HEAD~1", "--task", "d", "-m", "soup"],
-        ["clone", ".", "../copy", "--task", "d", "--train", *SHORT],
+        ["clone", ".", "../copy", "--task", "d", "--train", *SHORT, "--again"],
     ]
     for verb in verbs:
         if verb[:4] != ["commit", "--task", "d", "-m"] and verb[0] != "clone":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ def test_code_runs_nowhere_without_trust_and_everywhere_with_it(tmp_path: Path) 
         lambda runtime: repo.diversity(*pair, task="digit", runtime=runtime),
         lambda runtime: repo.certify("run/0", tmp_path / "c.toml", runtime=runtime),
         lambda runtime: repo.merge(pair, "soup", task="digit", runtime=runtime),
-        lambda runtime: repo.train("digit", options=OPTIONS, runtime=runtime),
+        lambda runtime: repo.train("digit", options=replace(OPTIONS, again=True), runtime=runtime),
     ]
     for verb in verbs:
         with pytest.raises(InvalidInputError) as caught:
