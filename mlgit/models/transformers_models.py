@@ -31,6 +31,9 @@ _FETCHING = frozenset(
 )
 """Keys of a configuration that lead to code or files elsewhere; so do those that begin with an underscore."""
 
+_WRAPPER = "timm_wrapper"
+"""A type whose configuration may name a model elsewhere."""
+
 
 @final
 class TransformersScheme(ModelScheme):
@@ -102,11 +105,12 @@ def _config(transformers: Any, rest: str, options: BuildOptions) -> Any:
     auto = import_extra("transformers.models.auto.modeling_auto", "transformers")
     classifiers: Mapping[str, object] = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     name, values = _described(rest, options.search)
-    if name not in classifiers:
+    if name not in classifiers or name == _WRAPPER:
+        hint = "use `timm:NAME`" if name == _WRAPPER else did_you_mean(name, classifiers)
         raise NotFoundError(
             f"transformers classifies no images with a '{name[:80]}'",
             kind="unknown-model",
-            hint=did_you_mean(name, classifiers),
+            hint=hint,
         )
     if options.num_classes is not None:
         values = {key: value for key, value in values.items() if key not in ("id2label", "label2id")}
@@ -129,13 +133,19 @@ def _described(rest: str, search: Path | None) -> tuple[str, dict[str, Any]]:
             raise InvalidInputError(
                 f"the configuration of 'transformers:{rest[:80]}' has no 'model_type'", kind="bad-model-config"
             )
-        kept = {key: value for key, value in values.items() if not key.startswith("_") and key not in _FETCHING}
+        kept = _without_fetching(values)
         return name, kept
     name, arguments = split_arguments(rest, f"transformers:{rest}")
     refused = sorted(_FETCHING & arguments.keys())
     if refused:
         raise InvalidInputError(f"'{refused[0]}' leads to files elsewhere: it is not used", kind="bad-factory")
     return name, dict(arguments)
+
+
+def _without_fetching(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration, and those inside it, without the keys that lead elsewhere."""
+    kept = {key: value for key, value in values.items() if not key.startswith("_") and key not in _FETCHING}
+    return {key: _without_fetching(value) if isinstance(value, dict) else value for key, value in kept.items()}
 
 
 def _place(rest: str, search: Path | None) -> Path:

@@ -302,7 +302,8 @@ def _execute(
     if code == 0:
         return
     folder.kept = frozenset({"log"})
-    how = f"exit code {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
+    known = {each.value: each.name for each in signal.Signals}
+    how = f"exit code {code}" if code > 0 else f"signal {known.get(-code, -code)}"
     raise JobFailedError(
         f"the script ended with {how}; nothing was committed",
         kind="script-failed",

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from mlgit import Repository
+
 TRAIN = """\
 import argparse, json
 from safetensors.numpy import load_file, save_file
@@ -344,3 +346,59 @@ def test_the_first_commit_may_come_from_a_script(
     ran = mlgit("run", "--", sys.executable, script("import os; " + _save()))
     assert ran.exit_code == 0, ran.stderr
     assert (head(mlgit)["stage"], head(mlgit)["parents"]) == ("pretrain", [])
+
+
+OURS = """\
+import numpy as np
+
+def waves(data):
+    random = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    return {"domains": {name: (random.normal(size=(20, 1, 2, 2)), labels) for name in "abc"}}
+"""
+
+
+@pytest.mark.parametrize(("domain", "stage"), [(["--test-domain", "c"], "target"), ([], "auxiliary")])
+def test_a_task_is_handed_on_and_recorded_with_the_digest_of_its_data(
+    mlgit: Callable, model: Path, script: Callable, domain: list[str], stage: str
+) -> None:
+    (model / "ours.py").write_text(OURS)
+    (model / "data").mkdir()
+    kind = ["--kind", "python:ours:waves", "--data", "data", "--trust-code"]
+    assert mlgit("task", "add", "waves", *kind, *domain).exit_code == 0
+    assert mlgit("commit", "-m", "define the task").exit_code == 0
+    check = (
+        "import os, sys; assert sys.argv[1:] == [os.environ['MLGIT_TASK'], os.environ['MLGIT_DATA']]\n"
+        "assert sys.argv[1] == 'waves' and os.path.isdir(sys.argv[2])\n"
+    )
+    command = [sys.executable, script(check + _save()), "{task}", "{data}"]
+    refused = mlgit("run", "--task", "waves", "--", *command)
+    assert (refused.exit_code, "--trust-code" in refused.stderr) == (2, True)
+    ran = mlgit("run", "--task", "waves", "--trust-code", "--", *command)
+    assert ran.exit_code == 0, ran.stderr
+    commit = head(mlgit)
+    assert (commit["stage"], commit["task"]["name"]) == (stage, "waves")
+    assert len(commit["made"]["data_digest"]) == 64
+
+
+def test_weights_that_saw_the_test_domain_are_not_handed_to_a_script(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    (model / "ours.py").write_text(OURS)
+    for name, domain in (("all", []), ("waves", ["--test-domain", "c"])):
+        kind = ["--kind", "python:ours:waves", "--trust-code"]
+        assert mlgit("task", "add", name, *kind, *domain).exit_code == 0
+    assert mlgit("commit", "-m", "define the tasks").exit_code == 0
+    path = script("import os; " + _save())
+    assert mlgit("run", "--task", "all", "--trust-code", "--", sys.executable, path).exit_code == 0
+    refused = mlgit("run", "--task", "waves", "--trust-code", "--", sys.executable, path)
+    assert refused.exit_code == 2, refused.stderr
+    assert "c" in refused.stderr
+
+
+def test_the_library_runs_a_script_too(model: Path, script: Callable) -> None:
+    path = script("import os; print('quiet'); " + _save())
+    outcome = Repository(model).run([sys.executable, str(path)], "from Python", environment=os.environ)
+    assert outcome.commit.commit.subject == "from Python"
+    assert outcome.changed_form == {"removed": 1, "reshaped": 1}
+    assert outcome.duration_s > 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -244,8 +246,27 @@ def test_transformers_fetches_nothing_and_reads_no_file_elsewhere() -> None:
         ("transformers:/etc", None, "bad-factory"),
         ("transformers:vit?attn_implementation=x", None, "bad-factory"),
         ("transformers:bert", None, "unknown-model"),
+        ("transformers:timm_wrapper?architecture=resnet18", None, "unknown-model"),
         ("transformers:./nothing.json", None, "no-model-config"),
     ):
         with pytest.raises((InvalidInputError, NotFoundError)) as caught:
             build(factory, pretrained=pretrained)
         assert caught.value.kind == kind, factory
+
+
+def test_a_configuration_is_used_without_what_leads_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    config = dict(pair.split("=") for pair in _VIT.split("&"))
+    numbers: dict[str, object] = {key: int(value) for key, value in config.items()}
+    elsewhere = {"_attn_implementation": "someone/kernel", "auto_map": {"AutoConfig": "someone/code--x.Y"}}
+    inside = {"label2id": {"_attn_implementation": 1}}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", **numbers, **elsewhere, **inside}))
+    module = build("transformers:.", num_classes=3, search=tmp_path)
+    assert module.config._attn_implementation in ("sdpa", "eager")
+    assert not hasattr(module.config, "auto_map")
+    assert Network(module)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+    for text in ("[]", "{", "{}", '{"model_type": 3}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InvalidInputError) as caught:
+            build("transformers:.", search=tmp_path)
+        assert caught.value.kind == "bad-model-config"
