@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,7 @@ from mlgit.porcelain.script_metrics import read_metrics
 from mlgit.porcelain.train import check_weights_committed
 from mlgit.progress import Progress
 from mlgit.repository import Repository
+from mlgit.storage.lock import FileLock
 from mlgit.tasks.task import Task
 from mlgit.training.record import device_record, package_versions
 from mlgit.weights.export import export
@@ -44,6 +45,7 @@ from mlgit.worktree.checkout import write_file_of
 FOLDER = "runs"
 """Below ``.mlgit``: a folder per run at work, and what failed ones left."""
 
+_LOCK = "lock"
 _PLACES = re.compile(r"\{(input|output|weights|metrics|seed|task|data)\}")
 
 
@@ -232,18 +234,27 @@ class _Folder:
 @contextmanager
 def _folder(repository: Repository) -> Iterator[_Folder]:
     """Make the folder of a run, and remove it afterwards; after an error some of it may stay."""
+    _sweep(repository.folder / FOLDER)
     folder = _Folder(repository.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
     try:
         folder.input.mkdir(parents=True)
         folder.output.mkdir()
     except OSError as error:
         raise file_system_error(error, "write", folder.path) from error
-    try:
-        yield folder
-    except BaseException:
-        folder.remove(folder.kept)
-        raise
-    folder.remove()
+    with FileLock(folder.path / _LOCK):
+        try:
+            yield folder
+        except BaseException:
+            folder.remove(folder.kept)
+            raise
+        folder.remove()
+
+
+def _sweep(runs: Path) -> None:
+    """Remove what runs of killed processes left: their locks are there, and nobody holds them."""
+    for lock in runs.glob(f"*/{_LOCK}"):
+        with suppress(ConflictError, FileNotFoundError), FileLock(lock, timeout_s=0):
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _prepare(repository: Repository, folder: _Folder, start: _Start, how: RunOptions) -> dict[str, str]:

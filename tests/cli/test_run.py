@@ -402,3 +402,32 @@ def test_the_library_runs_a_script_too(model: Path, script: Callable) -> None:
     assert outcome.commit.commit.subject == "from Python"
     assert outcome.changed_form == {"removed": 1, "reshaped": 1}
     assert outcome.duration_s > 0
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_only_that(
+    mlgit: Callable, model: Path, script: Callable, tmp_path: Path
+) -> None:
+    began = tmp_path / "began"
+    path = script(
+        "import os, pathlib, sys, time\n"
+        f"pathlib.Path({str(began)!r}).write_text(f'{{os.getpid()}}.')\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-m", "mlgit", "run", "--", sys.executable, str(path)]
+    process = subprocess.Popen(command, start_new_session=True)
+    for _ in range(3000):
+        if began.exists() and began.read_text().endswith("."):
+            break
+        time.sleep(0.02)
+    runs = model / ".mlgit" / "runs"
+    at_work = list(runs.iterdir())
+    assert len(at_work) == 1
+    assert mlgit("run", "--", sys.executable, script("raise SystemExit(1)")).exit_code == 15
+    assert at_work[0].exists(), "its process lives"
+    assert len(list(runs.iterdir())) == 2
+    process.kill()
+    process.wait()
+    os.kill(int(began.read_text().removesuffix(".")), signal.SIGKILL)
+    assert mlgit("run", "--", sys.executable, script("raise SystemExit(1)")).exit_code == 15
+    assert not at_work[0].exists()
+    assert [sorted(path.name for path in each.iterdir()) for each in runs.iterdir()] == [["log"], ["log"]]
