@@ -14,6 +14,7 @@ from mlgit.objects import tensor_table
 from mlgit.objects.dtypes import tensor_size_bytes
 from mlgit.objects.encoding import Fields, JsonValue, canonical_json
 from mlgit.objects.ids import BlobId, ManifestId, TensorId
+from mlgit.objects.many import making_many
 from mlgit.objects.record import VERSION, Record, checked_fields
 
 MAX_NAME = 4096
@@ -177,14 +178,15 @@ class Manifest(Record):
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Read a manifest back; raises as ``Record.decode``."""
-        taken = tensor_table.take(data)
-        if taken is None:
-            return super(Manifest, cls).decode(data)
-        rest, tensors = taken
-        return cls._from(
-            checked_fields(rest, cls.kind),
-            ((name, TensorEntry(TensorId(text), dtype, shape)) for name, (text, dtype, shape) in tensors.items()),
-        )
+        with making_many():
+            taken = tensor_table.take(data)
+            if taken is None:
+                return super(Manifest, cls).decode(data)
+            rest, tensors = taken
+            return cls._from(
+                checked_fields(rest, cls.kind),
+                ((name, TensorEntry(TensorId(text), dtype, shape)) for name, (text, dtype, shape) in tensors.items()),
+            )
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Self:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlgit.errors import CheckFailedError, InvalidInputError
 from mlgit.interrupts import held_back
 from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, Stage
+from mlgit.objects.many import making_many
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.pending_run import PendingRun, drop_run, load_run
 from mlgit.progress import Progress
@@ -77,7 +78,7 @@ def commit(
     if not message.strip():
         raise InvalidInputError("a commit needs a message", kind="no-message", hint='give one with `-m "…"`')
     check_text(message, "the message")
-    with repository.lock():
+    with repository.lock(), making_many():
         head = repository.refs.head()
         before = None if head.commit is None else repository.manifest_of(head.commit)
         with repository.transaction(effort) as transaction:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.objects import Manifest
+from mlgit.objects.many import making_many
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.worktree.checkout import checkout, remember
@@ -40,8 +41,9 @@ def restore(
     Raises:
         NotFoundError: A path that ``source`` does not hold.
     """
-    with repository.lock():
-        manifest = repository.manifest_of(repository.resolve(source))
+    with repository.lock(), making_many():
+        manifest_id = repository.commit_of(repository.resolve(source)).manifest
+        manifest = repository.manifest(manifest_id)
         wanted = _matching(manifest, paths, source)
         target = committed_contents(repository, manifest)
         try:
@@ -54,7 +56,7 @@ def restore(
         ]
         checkout(repository, manifest, paths=differing, progress=progress)
         head = repository.head
-        if head is not None and manifest == repository.manifest_of(head):
+        if head is not None and manifest_id == repository.commit_of(head).manifest:
             clean = [path for path in target if path in wanted or working.get(path) == target[path]]
             remember(
                 repository,

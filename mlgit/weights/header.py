@@ -24,6 +24,7 @@ from mlgit.errors import InvalidInputError, did_you_mean
 from mlgit.fileio import file_system_error
 from mlgit.objects.dtypes import BITS, MAX_SIZE_BYTES, tensor_size_bytes
 from mlgit.objects.manifest import MAX_NAME, check_name
+from mlgit.objects.many import making_many
 from mlgit.weights._cursor import Cursor
 
 MAX_HEADER_BYTES = 16 * 2**20
@@ -219,7 +220,8 @@ def _check_length(length: int, source: str) -> None:
 
 
 def _parse(text: str, source: str) -> tuple[list[HeaderEntry], dict[str, str]]:
-    plain = _parse_plain(text)
+    with making_many():
+        plain = _parse_plain(text)
     return (list(plain[0]), dict(plain[1])) if plain else _parse_any(text, source)
 
 

@@ -15,6 +15,7 @@ from mlgit.errors import CorruptObjectError, IncompatibleWeightsError, InvalidIn
 from mlgit.objects import tensor_size_bytes
 from mlgit.objects.ids import Buffer, TensorId
 from mlgit.objects.manifest import Manifest, TensorEntry, check_name
+from mlgit.objects.many import making_many
 from mlgit.storage.objects import ObjectDatabase
 from mlgit.storage.transaction import Transaction
 from mlgit.weights.ahead import BUDGET, ahead
@@ -322,7 +323,8 @@ def _fill(objects: ObjectDatabase, manifest: Manifest, tensors: Weights) -> None
     for name, entry in manifest.tensors.items():
         first.setdefault(entry.id, name)
     try:
-        objects.read_all_into((tensor_id, writable_bytes(tensors[name])) for tensor_id, name in first.items())
+        with making_many():
+            objects.read_all_into((tensor_id, writable_bytes(tensors[name])) for tensor_id, name in first.items())
     except (CorruptObjectError, NotFoundError):
         for tensor_id, name in first.items():  # once more, one by one, to name the tensor
             with _naming(name):
