@@ -345,6 +345,7 @@ class Repository(core.Repository):
         *revisions: str,
         task: str,
         split: str = "validation",
+        domains: Sequence[str] = (),
         together: bool = False,
         trial: int = 0,
         runtime: Runtime | None = None,
@@ -353,7 +354,14 @@ class Repository(core.Repository):
         from mlgit.porcelain.evaluate import evaluate  # noqa: PLC0415 - imports torch
 
         return evaluate(
-            self, revisions, task=task, split=split, together=together, trial=trial, runtime=_runtime(runtime)
+            self,
+            revisions,
+            task=task,
+            split=split,
+            domains=domains,
+            together=together,
+            trial=trial,
+            runtime=_runtime(runtime),
         )
 
     def certify(self, revision: str, certificate: Path | str, *, runtime: Runtime | None = None) -> CertifyResult:
