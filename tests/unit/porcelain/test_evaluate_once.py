@@ -22,6 +22,8 @@ from mlgit.porcelain.open_model import open_named_task
 from mlgit.porcelain.predictions import forget_predictions, prediction_cache, predictions_folder
 from mlgit.porcelain.switch import switch
 from mlgit.repository import Repository
+from mlgit.tasks.arrays import ArrayDomain
+from mlgit.tasks.split import ValidationSplit
 
 MODELS = ["digit/0", "digit/1"]
 
@@ -157,15 +159,20 @@ def test_another_trial_is_other_data(repo: Repository, passes: list[int]) -> Non
     assert (first.computed, second.computed) == (1, 1)
 
 
-def test_changed_data_are_evaluated_anew(repo: Repository) -> None:
-    evaluate(repo, ["digit/0"], task="digit")
-    table = (repo.root / "mlgit.toml").read_text()
-    (repo.root / "mlgit.toml").write_text(table.replace('test_domain = "rotate"', ""))
-    assert table != (repo.root / "mlgit.toml").read_text()
-    before = open_named_task(Repository(repo.root), "digit").digest
-    found = evaluate(Repository(repo.root), ["digit/0"], task="digit", domains=["rotate"])
-    assert found.computed == 1
-    assert before
+def test_data_that_changed_under_the_same_name_are_evaluated_anew(repo: Repository) -> None:
+    ids = repo.resolve_many(["digit/0"])
+    task = open_named_task(repo, "digit")
+    before = task.validation()
+    counts: list[int] = []
+    predict_commits(repo, ids, before, task, counts=counts)
+    first = before.domains[0]
+    darker = ArrayDomain(first.name, first.pixels // 2, first.labels, mean=0.5, std=0.25)
+    after = ValidationSplit((darker, *before.domains[1:]))
+    found = predict_commits(repo, ids, after, task, counts=counts)[ids[0]]
+    forget_predictions(repo)
+    anew = predict_commits(repo, ids, after, task, counts=counts)[ids[0]]
+    assert counts == [1, 1, 1]
+    assert all(torch.equal(a.probabilities, b.probabilities) for a, b in zip(found, anew, strict=True))
 
 
 def test_tampered_and_evicted_files_are_computed_again_to_the_same_numbers(repo: Repository) -> None:
