@@ -16,8 +16,8 @@ Key = tuple[bytes, int, bool]
 class BaseCache:
     """Keeps nothing but inside ``sharing``. Safe in threads.
 
-    What was kept without comparing checksums may be wrong: whoever finds that an object's bytes do not give its id reads
-    it again and asks for what was compared.
+    What was kept without comparing checksums may be wrong: whoever finds that an object's bytes do not give its id
+    reads it again and asks for what was compared.
     """
 
     def __init__(self) -> None:
