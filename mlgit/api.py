@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.repack import RepackResult
     from mlgit.porcelain.reset import ResetResult
     from mlgit.porcelain.run import RunOptions, RunOutcome
+    from mlgit.porcelain.sweep import Place, SweepOptions, SweepResult
     from mlgit.porcelain.task import TaskSummary
     from mlgit.porcelain.train import TrainOptions, TrainResult
     from mlgit.porcelain.undo import UndoResult
@@ -290,6 +291,30 @@ class Repository(core.Repository):
         from mlgit.porcelain.train import train  # noqa: PLC0415 - imports torch
 
         return train(self, task, start=start, options=options, runtime=_runtime(runtime), progress=progress)
+
+    def sweep(
+        self,
+        task: str,
+        *revisions: str,
+        options: SweepOptions,
+        place: Place | None = None,
+        dry_run: bool = False,
+        runtime: Runtime | None = None,
+        progress: Progress | None = None,
+    ) -> SweepResult:
+        """Make many runs on a task, each a commit on a branch of its own; see ``mlgit.porcelain.sweep``."""
+        from mlgit.porcelain.sweep import sweep  # noqa: PLC0415 - imports torch
+
+        return sweep(
+            self,
+            task,
+            revisions or ("HEAD",),
+            options,
+            place=place,
+            dry_run=dry_run,
+            runtime=_runtime(runtime),
+            progress=progress,
+        )
 
     def run(
         self,

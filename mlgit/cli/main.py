@@ -50,6 +50,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "task": "mlgit.cli.task:task",
         "probe": "mlgit.cli.probe:probe",
         "train": "mlgit.cli.train:train",
+        "sweep": "mlgit.cli.sweep:sweep",
         "run": "mlgit.cli.run:run",
         "evaluate": "mlgit.cli.evaluate:evaluate",
     },

@@ -23,8 +23,8 @@ class TerminalProgress:
     """
 
     def __init__(self, stream: TextIO, *, color: bool = True) -> None:
-        self._stream = stream
-        self._color = color
+        self.stream = stream
+        self.color = color
         self._bars: Bars | None = None
         self._open = 0
 
@@ -32,7 +32,7 @@ class TerminalProgress:
     def task(self, title: str, total: int | None = None) -> Iterator[Bar]:
         """Open a bar; see ``mlgit.progress.Progress.task``."""
         if self._bars is None:
-            self._bars = _bars(self._stream, color=self._color)
+            self._bars = _bars(self.stream, color=self.color)
         bars = self._bars
         identity = bars.add_task(clean(title), total=total, note="")
         self._open += 1

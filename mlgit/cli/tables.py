@@ -52,7 +52,7 @@ def print_table(stream: TextIO, columns: Sequence[Column], rows: Iterable[Sequen
         markup=False,
         emoji=False,
         highlight=False,
-        width=_terminal_width(stream),
+        width=terminal_width(stream),
     )
     console.print(table)
 
@@ -76,7 +76,8 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _terminal_width(stream: TextIO) -> int:
+def terminal_width(stream: TextIO) -> int:
+    """Return the columns of a terminal, or 80."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except OSError:

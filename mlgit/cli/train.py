@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +10,11 @@ import typer
 from mlgit.cli.context import Context
 from mlgit.cli.output import Styled
 from mlgit.cli.training_options import Task, TrainingFlags
+from mlgit.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from mlgit.objects import CommitId
+    from mlgit.porcelain.train import Trained, TrainResult
     from mlgit.repository import Repository
 
 
@@ -19,6 +23,15 @@ def train(
     *,
     task: Task,
     start: Annotated[str, typer.Option("--from", help="Revision to start from.", metavar="REV")] = "HEAD",
+    onto: Annotated[
+        str | None,
+        typer.Option(
+            "--onto", help="Commit onto this new branch; leave the working directory alone.", metavar="BRANCH"
+        ),
+    ] = None,
+    message: Annotated[
+        str, typer.Option("-m", "--message", help="With --onto: why; by default `fine-tune on T`.")
+    ] = "",
     abandon: Annotated[bool, typer.Option("--abandon", help="Give up the unfinished runs on the task.")] = False,
     flags: TrainingFlags,
 ) -> None:
@@ -27,15 +40,20 @@ def train(
     The classifier starts from the task's linear probe, which all runs share; batch-norm statistics are frozen; a
     featurizer from an auxiliary task is frozen in the first steps. The weights with the best ID validation accuracy
     are kept, of an auxiliary run the last ones. `mlgit commit --task T` records the run. A run that was killed goes
-    on from its last save when the same command is given again.
+    on from its last save when the same command is given again. With --onto the run is committed straight onto a new
+    branch that begins at --from; many processes may do this at once.
     """
-    from mlgit.cli.views import metric_lines, percent
     from mlgit.porcelain.train import train as run
 
     repository, output = context.repository(), context.output
     if abandon:
         _abandon(context, repository, task)
         return
+    if onto is not None:
+        _train_onto(context, repository, task, onto, message, start, flags)
+        return
+    if message:
+        raise InvalidInputError("`--message` belongs to `--onto`", kind="usage", hint="give it to `mlgit commit`")
     found = run(
         repository,
         task,
@@ -45,16 +63,45 @@ def train(
         actor=context.actor(repository),
         progress=context.progress,
     )
-    if found.probe is not None and found.probe.created:
-        output.note("trained the linear probe ", Styled(found.probe.id.short, "id"))
-    if found.resumed_from:
-        output.note(f"resumed an unfinished run after {found.resumed_from} steps")
-    accuracy = percent(found.run.metrics["id_accuracy"])
-    output.line(f"{found.steps} steps on task '{task}' from ", Styled(found.start.short, "id"))
-    output.line(f"ID validation accuracy {accuracy} at step {found.step}")
-    for line in metric_lines(found.run.metrics):
-        output.detail("  ", line)
+    _print_run(context, task, found.start, found, found.run.metrics)
     output.note(f"record it with `mlgit commit --task {task} -m …`")
+
+
+def _train_onto(
+    context: Context, repository: Repository, task: str, branch: str, message: str, start: str, flags: TrainingFlags
+) -> None:
+    from mlgit.porcelain.train_onto import train_onto
+
+    made = train_onto(
+        repository,
+        task,
+        branch,
+        message or None,
+        start=start,
+        options=flags.options(),
+        arguments=context.command,
+        runtime=flags.runtime(),
+        actor=context.actor(repository),
+        progress=context.progress,
+    )
+    _print_run(context, task, made.commit.parents[0].id, made.done, made.commit.metrics)
+    context.output.line("[", Styled(branch, "ref"), " ", Styled(made.id.short, "id"), "] ", made.commit.subject)
+
+
+def _print_run(
+    context: Context, task: str, start: CommitId, run: TrainResult | Trained, metrics: Mapping[str, float]
+) -> None:
+    from mlgit.cli.views import metric_lines, percent
+
+    output = context.output
+    if run.probe is not None and run.probe.created:
+        output.note("trained the linear probe ", Styled(run.probe.id.short, "id"))
+    if run.resumed_from:
+        output.note(f"resumed an unfinished run after {run.resumed_from} steps")
+    output.line(f"{run.steps} steps on task '{task}' from ", Styled(start.short, "id"))
+    output.line(f"ID validation accuracy {percent(metrics['id_accuracy'])} at step {run.step}")
+    for line in metric_lines(metrics):
+        output.detail("  ", line)
 
 
 def _abandon(context: Context, repository: Repository, task: str) -> None:

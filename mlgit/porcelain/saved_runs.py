@@ -130,8 +130,13 @@ def abandon_runs(repository: Repository, task: str) -> list[SavedRun]:
 
 
 @contextmanager
-def working_on(repository: Repository, key: str) -> Iterator[None]:
+def working_on(repository: Repository, key: str, *, wait_s: float = 0.0) -> Iterator[None]:
     """Let no other process work on a run meanwhile.
+
+    Args:
+        repository: Where.
+        key: Identity of the run.
+        wait_s: How long to wait for another process.
 
     Raises:
         ConflictError: Another process does.
@@ -142,7 +147,7 @@ def working_on(repository: Repository, key: str) -> Iterator[None]:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise file_system_error(error, "create", folder) from error
-    lock = FileLock(folder / f"{key}.lock", timeout_s=0.0)
+    lock = FileLock(folder / f"{key}.lock", timeout_s=wait_s)
     try:
         lock.acquire()
     except ConflictError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -45,9 +46,13 @@ __all__ = [
     "SaveEvery",
     "TrainOptions",
     "TrainResult",
+    "Trained",
+    "check_start",
     "check_weights_committed",
     "fitted_hyper",
+    "is_recycled",
     "train",
+    "trained",
 ]
 
 Keep = Literal["best", "last"]
@@ -71,7 +76,7 @@ class TrainOptions:
         again: Allow a target run to start from weights that were trained on its own task.
         save_every: When the state of the run is saved, from which a killed run goes on.
         preset: ``paper``, whose numbers take the place of ``hyper`` and ``probe_hyper``; see ``preset_hyper``.
-        given: With a preset: field of ``HyperParameters`` -> value that goes before the preset's.
+        given: Field of ``HyperParameters`` -> value that goes before a preset's, and before what a sweep draws.
     """
 
     hyper: HyperParameters = field(default_factory=HyperParameters)
@@ -93,6 +98,10 @@ class TrainOptions:
             return self
         hyper, probe = preset_hyper(self.preset, task.definition, self.given)
         return replace(self, hyper=hyper, probe_hyper=probe)
+
+    def stage_on(self, task: Task) -> Stage:
+        """Return where the commit of a run on a task stands."""
+        return self.stage or (Stage.TARGET if task.test_domain else Stage.AUXILIARY)
 
 
 def fitted_hyper(given: Mapping[str, float]) -> HyperParameters:
@@ -168,44 +177,92 @@ def train(
         JobFailedError: Training failed; the working files and all branches are as they were. A linear probe that was
             finished before stays: the next run needs it.
     """
+    check_weights_committed(repository)
+    start_id = repository.resolve(start)
+    _check_same_model(repository, repository.manifest_of(start_id), start_id)
+    with trained(
+        repository, task, start=start_id, options=options, runtime=runtime, actor=actor, progress=progress
+    ) as done:
+        run = _leave(repository, done.base, done.weights, done.run)
+    return TrainResult(run, start_id, done.probe, done.steps, done.step, done.resumed_from)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A finished run whose weights are nowhere yet.
+
+    Attributes:
+        base: The state it started from.
+        weights: What it left, by name.
+        run: What a commit of them records.
+        probe: The linear probe whose head was used; None when pretraining.
+        steps: Updates made.
+        step: Number of the one, from 0, after which the kept weights were measured.
+        resumed_from: Updates that a killed process had made and saved.
+    """
+
+    base: Manifest
+    weights: Mapping[str, torch.Tensor]
+    run: PendingRun
+    probe: ProbeResult | None
+    steps: int
+    step: int
+    resumed_from: int
+
+
+@contextmanager
+def trained(
+    repository: Repository,
+    task: str,
+    *,
+    start: CommitId,
+    options: TrainOptions | None = None,
+    runtime: Runtime = DEFAULT_RUNTIME,
+    actor: Actor = ANYONE,
+    progress: Progress | None = None,
+    wait_s: float = 0.0,
+) -> Iterator[Trained]:
+    """Make a run and yield it; when the block succeeds, what was saved of it on its way is let go.
+
+    Args:
+        repository: Where; working files and branches are not touched.
+        task: Name of the task.
+        start: The commit to start from.
+        options: How.
+        runtime: Device and trust.
+        actor: For a new linear probe's commit.
+        progress: Is told of steps.
+        wait_s: How long to wait for another process that makes the same run.
+
+    Raises:
+        ConflictError, InvalidInputError, NotFoundError, JobFailedError: As ``train``.
+    """
     opened = open_named_task(repository, task, runtime, progress)
     how = (options or TrainOptions()).on(opened)
-    start_id = repository.resolve(start)
-    stage = how.stage or (Stage.TARGET if opened.test_domain else Stage.AUXILIARY)
-    check_stage(stage)
-    check_weights_committed(repository)
-    check_test_domain_unseen(repository, opened, start_id, own_head=stage is Stage.PRETRAIN)
-    if stage is Stage.TARGET:
-        _check_start(repository, opened, start_id, how)
-    base = repository.manifest_of(start_id)
-    _check_same_model(repository, base, start_id)
-    found, network = _initial(repository, opened, start_id, base, stage, how, runtime, actor, progress)
-    parents = [Parent(start_id, Role.INIT)] + ([Parent(found.id, Role.HEAD)] if found else [])
+    stage = how.stage_on(opened)
+    check_start(repository, opened, start, how)
+    base = repository.manifest_of(start)
+    found, network = _initial(repository, opened, start, base, stage, how, runtime, actor, progress)
+    parents = [Parent(start, Role.INIT)] + ([Parent(found.id, Role.HEAD)] if found else [])
     inputs = _inputs(opened, parents, stage, how, resolve_device(runtime.device))
     key = run_key(inputs)
-    saves = StoredSaves(repository, key, task=opened.name, start=start_id, steps=how.hyper.steps, every=how.save_every)
-    with working_on(repository, key):
-        result = _run(
-            network, opened, stage, how, runtime, saves, progress, recycled=_is_recycled(repository, start_id)
-        )
+    saves = StoredSaves(repository, key, task=opened.name, start=start, steps=how.hyper.steps, every=how.save_every)
+    with working_on(repository, key, wait_s=wait_s):
+        result = _run(network, opened, stage, how, runtime, saves, progress, recycled=is_recycled(repository, start))
         keep = how.keep or ("last" if stage is Stage.AUXILIARY else "best")
         kept = result.last if keep == "last" else result.best
         made = {**result.record, "command": "train", "trial": how.trial, "data_digest": opened.data_digest}
         made |= {"keep": keep, "preset": how.preset}
-        run = _leave(
-            repository,
-            base,
-            result.last_weights if keep == "last" else result.weights,
-            PendingRun(
-                stage=stage,
-                task=TaskRef(opened.name, opened.digest),
-                parents=tuple(parents),
-                made=made,
-                metrics=kept.metrics,
-            ),
+        run = PendingRun(
+            stage=stage,
+            task=TaskRef(opened.name, opened.digest),
+            parents=tuple(parents),
+            made=made,
+            metrics=kept.metrics,
         )
+        weights = result.last_weights if keep == "last" else result.weights
+        yield Trained(base, weights, run, found, result.steps, kept.step, result.resumed_from)
         saves.drop()
-    return TrainResult(run, start_id, found, result.steps, kept.step, result.resumed_from)
 
 
 def _run(
@@ -258,8 +315,26 @@ def _inputs(
     }
 
 
-def _check_start(repository: Repository, task: Task, start: CommitId, how: TrainOptions) -> None:
-    """Refuse to recycle weights for a task that were trained on it already, by any path and under any name."""
+def check_start(repository: Repository, task: Task, start: CommitId, how: TrainOptions) -> None:
+    """Refuse a start that a run on a task must not have.
+
+    It must not have seen the test domain; a target run must not recycle weights that were trained on its own task
+    already, by any path and under any name.
+
+    Args:
+        repository: Where.
+        task: The task.
+        start: The commit to start from.
+        how: Options on this task.
+
+    Raises:
+        InvalidInputError: It has; or training makes no commits of the stage that is asked for.
+    """
+    stage = how.stage_on(task)
+    check_stage(stage)
+    check_test_domain_unseen(repository, task, start, own_head=stage is Stage.PRETRAIN)
+    if stage is not Stage.TARGET:
+        return
     if how.again:
         check_split(repository, task, start, how.trial)
         return
@@ -303,7 +378,7 @@ def _check_same_model(repository: Repository, base: Manifest, start: CommitId) -
         )
 
 
-def _is_recycled(repository: Repository, start: CommitId) -> bool:
+def is_recycled(repository: Repository, start: CommitId) -> bool:
     """Say whether the featurizer of ``start`` comes from more than pretraining."""
     stages = {commit.stage for _, commit in weight_ancestors(repository.commit_of, start)}
     return bool(stages & {Stage.AUXILIARY, Stage.TARGET, Stage.MERGE})

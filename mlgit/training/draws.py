@@ -13,6 +13,14 @@ from mlgit.training.hyper import HyperParameters
 
 Draw = Callable[[np.random.RandomState], float]
 
+DRAWN: Mapping[str, str] = {
+    "lr": "lr",
+    "dropout": "resnet_dropout",
+    "weight_decay": "weight_decay",
+    "batch_per_domain": "batch_size",
+}
+"""Fields of ``HyperParameters`` that a sweep can draw -> the names that DomainBed makes their seeds of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -104,20 +112,34 @@ def draw(space: str, run: int, *, trial: int = 0, overrides: Mapping[str, float]
         NotFoundError: There is no such space.
         InvalidInputError: A number is below 0, or an override has an unknown name or a value out of range.
     """
-    if space not in SPACES:
+    return draw_from(find_space(space), run, trial=trial, overrides=overrides)
+
+
+def find_space(name: str) -> Space:
+    """Return a space by name.
+
+    Raises:
+        NotFoundError: There is no such space.
+    """
+    if name not in SPACES:
         raise NotFoundError(
-            f"no space of hyper-parameters is named '{space}'",
-            kind="unknown-space",
-            hint=did_you_mean(space, SPACES),
+            f"no space of hyper-parameters is named '{name}'", kind="unknown-space", hint=did_you_mean(name, SPACES)
         )
+    return SPACES[name]
+
+
+def draw_from(
+    space: Space, run: int, *, trial: int = 0, overrides: Mapping[str, float] | None = None
+) -> HyperParameters:
+    """Return the hyper-parameters of one run of a sweep over any space; see ``draw``."""
     _check_number("run", run)
     _check_number("trial", trial)
     drawn: dict[str, float] = {}
     if run > 0:
         base = seed_hash(run, trial)
-        for field, (seed_name, value) in SPACES[space].draws.items():
+        for field, (seed_name, value) in space.draws.items():
             drawn[field] = value(np.random.RandomState(seed_hash(base, seed_name)))
-    return SPACES[space].first.with_overrides(drawn).with_overrides(overrides or {})
+    return space.first.with_overrides(drawn).with_overrides(overrides or {})
 
 
 @dataclass(frozen=True, slots=True)
