@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgit import Repository as Library
 from mlgit.cli.main import main
 from mlgit.errors import AlreadyExistsError, ConflictError, InvalidInputError, JobFailedError
 from mlgit.objects import CommitId
@@ -222,3 +223,9 @@ def test_two_sweeps_of_one_name_do_not_run_at_once(repo: Repository) -> None:
                 go(Repository(repo.root), 1)
 
     assert go(repo, 1, tell=tell).runs[0].state == "finished"
+
+
+def test_the_library_offers_the_same(repo: Repository) -> None:
+    by_method = Library(repo.root).sweep("digit", *STARTS, options=OPTIONS, dry_run=True)
+    assert by_method == go(repo, dry_run=True)
+    assert [each.state for each in by_method.runs] == ["waiting"] * 3
