@@ -17,6 +17,7 @@ from mlgit.objects import CommitId, Stage
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
 from mlgit.porcelain.probe import pretrained_commit, shared_probe
+from mlgit.porcelain.saved_runs import drop_saved, saved_runs
 from mlgit.porcelain.sweep_plan import PlannedRun, SweepOptions, plan, sort_starts, training_arguments
 from mlgit.porcelain.sweep_state import (
     SweepState,
@@ -191,6 +192,7 @@ def sweep(
         for run in board.waiting():
             check_free(repository, run.branch)
         write_state(folder, state)
+        board.drop_saves()
         _make_probes(repository, opened, board.waiting(), options, runtime, actor, progress)
         for _ in range(1 + where.retries):
             executor.execute([run.job for run in board.waiting()], board)
@@ -283,6 +285,13 @@ class _Board:
     def waiting(self) -> list[PlannedRun]:
         """Return the runs that are to be made, failed ones among them."""
         return [state.run for state in self._states.values() if state.state != "finished"]
+
+    def drop_saves(self) -> None:
+        """Let go what is still saved of finished runs: their process was killed when it had just committed."""
+        for commit_id in (state.commit for state in self._states.values()):
+            key = None if commit_id is None else self._repository.commit_of(commit_id).made.get("run")
+            if isinstance(key, str) and key in {run.key for run in saved_runs(self._repository)}:
+                drop_saved(self._repository, key)
 
     def started(self, job: Job, log: Path) -> None:
         """Take notice of a job that begins."""

@@ -192,6 +192,7 @@ class Trained:
     """A finished run whose weights are nowhere yet.
 
     Attributes:
+        key: Identity of the run, under which its saves were kept.
         base: The state it started from.
         weights: What it left, by name.
         run: What a commit of them records.
@@ -201,6 +202,7 @@ class Trained:
         resumed_from: Updates that a killed process had made and saved.
     """
 
+    key: str
     base: Manifest
     weights: Mapping[str, torch.Tensor]
     run: PendingRun
@@ -261,7 +263,7 @@ def trained(
             metrics=kept.metrics,
         )
         weights = result.last_weights if keep == "last" else result.weights
-        yield Trained(base, weights, run, found, result.steps, kept.step, result.resumed_from)
+        yield Trained(key, base, weights, run, found, result.steps, kept.step, result.resumed_from)
         saves.drop()
 
 

@@ -90,7 +90,7 @@ def train_onto(
         progress=progress,
         wait_s=_WAIT_S,
     ) as done:
-        run = replace(done.run, made={**done.run.made, **job})
+        run = replace(done.run, made={**done.run.made, **job, "run": done.key})
         commit_id, commit = _commit(repository, replace(done, run=run), branch, text, actor)
     return OntoResult(commit_id, commit, branch, done)
 

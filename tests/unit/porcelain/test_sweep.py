@@ -21,10 +21,11 @@ from mlgit.porcelain.branch import create_branch, delete_branch
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.fsck import fsck
 from mlgit.porcelain.open_model import open_named_task
+from mlgit.porcelain.run_saves import StoredSaves
 from mlgit.porcelain.saved_runs import saved_runs
 from mlgit.porcelain.sweep import Place, RunState, SweepOptions, SweepResult, sweep
 from mlgit.porcelain.switch import switch
-from mlgit.porcelain.train import TrainOptions, train
+from mlgit.porcelain.train import SaveEvery, TrainOptions, train
 from mlgit.repository import HEADS, Repository
 from mlgit.training.hyper import HyperParameters
 
@@ -223,6 +224,19 @@ def test_two_sweeps_of_one_name_do_not_run_at_once(repo: Repository) -> None:
                 go(Repository(repo.root), 1)
 
     assert go(repo, 1, tell=tell).runs[0].state == "finished"
+
+
+def test_what_a_process_left_that_was_killed_after_its_commit_is_let_go(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = replace(OPTIONS, runs=1, training=replace(TRAINING, save_every=SaveEvery(steps=1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(StoredSaves, "drop", lambda _: None)
+        sweep(repo, "digit", STARTS, often)
+    (left,) = saved_runs(repo)
+    assert repo.commit_of(repo.resolve("digit/sweep-0")).made["run"] == left.key
+    assert [each.attempts for each in sweep(repo, "digit", STARTS, often).runs] == [0]
+    assert saved_runs(repo) == []
 
 
 def test_the_library_offers_the_same(repo: Repository) -> None:

@@ -24,7 +24,7 @@ from mlgit.training.snapshot import SaveEvery
 
 HYPER = HyperParameters(lr=1e-3, batch_per_domain=4, steps=6, eval_every=3, freeze_steps=2)
 OPTIONS = TrainOptions(hyper=HYPER, seed=5, save_every=SaveEvery(steps=2))
-VARYING = {"duration_s", "job", "arguments"}
+VARYING = {"duration_s", "job", "arguments", "run"}
 
 
 @pytest.fixture
