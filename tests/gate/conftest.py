@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faulty import PLAIN, Program, build_shim
-from faulty.verbs import arrange, arrange_learned
+from faulty.verbs import VERBS, arrange, arrange_learned
 
 DATE = "1700000000 +0100"
 _REPORT = pytest.StashKey[dict[str, dict[str, object]]]()
@@ -25,6 +25,29 @@ def gate_report(pytestconfig: pytest.Config) -> Callable[..., None]:
         found.setdefault(title, {}).update(figures)
 
     return note
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the cases that take long to full counts, so that daily runs stay short."""
+    if config.getoption("--full"):
+        return
+    later = [item for item in items if Path(__file__).parent in item.path.parents and not _is_daily(item)]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in set(later)]
+
+
+def _is_daily(item: pytest.Item) -> bool:
+    """Say whether a case is tried every day: of verbs that import torch none, of troubles one per verb in turn."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    name, kind = parameters.get("name"), parameters.get("kind")
+    if name not in VERBS:
+        return True
+    names, kinds = (
+        list(VERBS),
+        ("full from there on", "full", "over quota", "broken disk", "half a write", "interrupted"),
+    )
+    in_turn = kind is None or kinds[names.index(name) % len(kinds)] == kind
+    return in_turn and not VERBS[name].torch
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
