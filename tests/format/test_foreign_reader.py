@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from backports import zstd
 from blake3 import blake3
+
 KINDS = {1: "tensor", 2: "blob", 3: "manifest", 4: "commit", 5: "tag", 6: "certificate"}
 
 
