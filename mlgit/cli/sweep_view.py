@@ -82,6 +82,8 @@ def _live(bars: TerminalProgress) -> Iterator[Callable[[RunState], None]]:
         states[number] = state
         if state.attempts and not live.is_started:  # not while the probe has its bar
             live.start()
+        if live.is_started:
+            live.refresh()  # every change is drawn; in between, seconds are counted
 
     live = Live(
         console=console,
