@@ -346,7 +346,7 @@ def test_the_test_domain_is_never_read(network, training, cpu):
     recompute_statistics(network, result.weights, splits[0], device=cpu)
     assert result.record["data"]["domains"] == ["a", "b"]
     with pytest.raises(AssertionError, match="the test domain was read"):  # the trap works
-        Evaluator(network, task.test(), cpu)
+        Evaluator(network, task.test(), cpu)(result.weights)
 
 
 def test_a_rate_that_diverges_is_a_failed_job_that_names_the_step(network, training, validation, cpu):
