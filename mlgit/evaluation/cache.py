@@ -23,10 +23,12 @@ from mlgit.errors import FileSystemError
 from mlgit.evaluation.score import Predictions
 from mlgit.fileio import replacing
 from mlgit.objects.encoding import JsonValue, canonical_json
+from mlgit.storage.owner import remove_abandoned, temporary_name
 from mlgit.tasks.split import DomainData
 
 MAX_BYTES = 10**9
 """How large all files may be together unless a setting says otherwise."""
+_TEMPORARY = ".predictions-"
 SUFFIX = ".predictions"
 _MAGIC = b"mlgit predictions 1\n"
 _HEADER = np.dtype([("check", "u1", 32), ("key", "u1", 32), ("examples", "<u8"), ("classes", "<u8")])
@@ -83,7 +85,9 @@ class PredictionCache:
             return
         with suppress(OSError, FileSystemError):  # a full or read-only disk: they are computed again next time
             self.folder.mkdir(parents=True, exist_ok=True)
-            with replacing(self._path(key), durable=False) as stream:
+            remove_abandoned(self.folder, _TEMPORARY)
+            name = temporary_name(_TEMPORARY)
+            with replacing(self._path(key), durable=False, temporary_name=name) as stream:
                 stream.write(_encode(key, predictions))
             self._shrink()
 

@@ -271,3 +271,24 @@ def test_processes_that_write_read_and_forget_at_once_never_see_wrong_prediction
     found = [path for path in folder.iterdir() if path.suffix == ".predictions"]
     assert found
     assert PredictionCache(folder).size_bytes() <= 6 * 1500
+
+
+LEAVE = """
+import os, sys, torch
+from pathlib import Path
+from mlgit.evaluation.cache import PredictionCache
+from mlgit.evaluation.score import Predictions
+Path.replace = lambda *_: os._exit(9)
+predictions = Predictions("a", torch.rand(3, 2), torch.zeros(3, dtype=torch.int64))
+PredictionCache(Path(sys.argv[1])).keep(bytes(32), predictions)
+"""
+
+
+def test_what_a_killed_process_left_half_written_goes_with_the_next_one(cache, split):
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    killed = subprocess.run([sys.executable, "-c", LEAVE, str(cache.folder)], check=False)
+    assert killed.returncode == 9
+    (left,) = files(cache)
+    evaluator(cache, split).predict(weights(1), key="one")
+    assert len(files(cache)) == 2
+    assert left not in files(cache)
