@@ -14,7 +14,7 @@ from mlgit import Repository
 from mlgit.objects import Role, Stage
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # three minutes and more where others use the cores
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
