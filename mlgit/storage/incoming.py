@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.errors import CorruptObjectError
 from mlgit.objects import TensorId, hasher, tensor_preamble, tensor_size_bytes
 from mlgit.storage.chunk_reader import Copies
 from mlgit.storage.chunking import Buffers
@@ -47,17 +47,6 @@ class TensorSource:
     def size_bytes(self) -> int:
         """How many bytes it has; raises InvalidInputError for an impossible dtype or shape."""
         return tensor_size_bytes(self.dtype, self.shape)
-
-
-def from_buffer(data: memoryview) -> Fill:
-    """Return what reads from a flat buffer of bytes."""
-
-    def fill(start: int, target: memoryview) -> None:
-        if start + len(target) > len(data):
-            raise InvalidInputError(f"a tensor of {len(data)} bytes has too few of them", kind="bad-tensor")
-        target[:] = data[start : start + len(target)]
-
-    return fill
 
 
 def hashed(source: TensorSource) -> TensorId:

@@ -30,7 +30,7 @@ def test_a_verb_killed_at_any_write_leaves_the_old_state_or_the_new_one(
     judge, calls = measure(plain, program if verb.torch else plain, verb, prepared, place)
     ends = Counter[str]()
     losses: list[object] = []
-    for at in spread(len(calls), count(2, None)):
+    for at in spread(len(calls), count(3, None)):
         for mode in ("kill", "tear") if calls[at - 1][0] in ("write", "pwrite64", "writev") else ("kill",):
             command = ["mlgit", "-C", place / "model", *verb.arguments]
             done = judge.program.ask(["fresh", prepared, place], command, plan=Plan(str(place), mode, at))

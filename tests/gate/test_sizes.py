@@ -18,8 +18,6 @@ from faulty.verbs import VERBS, Verb, arrange, arrange_learned, prepare
 PAGE = 4096
 ROOM = 1 << 28
 INODES = 10_000
-OFTEN = ("init", "commit", "tag with a message", "stash", "gc")
-"""What is tried in daily runs."""
 
 
 @dataclass
@@ -162,8 +160,6 @@ def test_a_file_system_that_fills_up_anywhere_is_named_and_nothing_has_changed(
     count: Callable[[int, int], int],
     gate_report: Callable[..., None],
 ) -> None:
-    if name not in OFTEN and not count(0, 1):
-        pytest.skip("tried with full counts")
     verb = VERBS[name]
     prepared = prepare(program, verb, starts[verb.learned], in_memory / "prepared-for-sizes")
     try:
