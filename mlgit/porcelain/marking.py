@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 
-from mlgit.errors import NotFoundError
-from mlgit.objects import BlobFile, CertificateId, CommitId, Manifest, ManifestId, ObjectId, TagId
+from mlgit.objects import BlobFile, CertificateId, Commit, CommitId, Manifest, ManifestId, ObjectId, TagId
+from mlgit.porcelain.reachable import Follower
 from mlgit.repository import Repository
 from mlgit.storage.commit_graph import Shape, shape_of
 from mlgit.storage.marks import ID_BYTES, Marks
 from mlgit.storage.pack_format import MAX_RECORD_BYTES
 
 
-class Marking:
-    """What was reached so far; following more starts again reads only what is new.
+class Marking(Follower):
+    """Marks what was reached.
 
     Tensors and blobs, of which there are most, are put into ``marks`` alone, where each takes 8 bytes. The
     commit-graph file is not relied on: every commit, manifest, tag and certificate result is read.
@@ -25,55 +24,30 @@ class Marking:
     """
 
     def __init__(self, repository: Repository, marks: Marks) -> None:
-        self._repository = repository
+        super().__init__(repository)
         self._marks = marks
         self._seen: set[bytes] = set()  # records
         self.shapes: dict[bytes, Shape] = {}
         """The commits that were reached."""
 
-    def follow(self, starts: Iterable[ObjectId], *, complete: bool = True) -> None:
-        """Mark everything that ``starts`` lead to.
+    def _knows(self, object_id: ObjectId) -> bool:
+        return object_id.digest in self._seen
 
-        Args:
-            starts: Ids of any kind.
-            complete: Everything must be there; otherwise what is missing is passed over.
+    def _keep(self, object_id: ObjectId) -> None:
+        self._marks.add(object_id.digest)
+        if isinstance(object_id, (CommitId, ManifestId, TagId, CertificateId)):
+            self._seen.add(object_id.digest)
 
-        Raises:
-            NotFoundError: A record is missing, and ``complete`` was asked for.
-            CorruptObjectError: A record is damaged.
-        """
-        pending = list(starts)
-        while pending:
-            object_id = pending.pop()
-            digest = object_id.digest
-            if digest in self._seen:
-                continue
-            try:
-                pending += self._needs(object_id)
-            except NotFoundError:
-                if complete:
-                    raise
-                continue
-            self._marks.add(digest)
-            if isinstance(object_id, (CommitId, ManifestId, TagId, CertificateId)):
-                self._seen.add(digest)
+    def _commit_needs(self, commit_id: CommitId, commit: Commit) -> list[ObjectId]:
+        self.shapes[commit_id.digest] = shape_of(commit)
+        return super()._commit_needs(commit_id, commit)
 
-    def _needs(self, object_id: ObjectId) -> list[ObjectId]:
-        """Return what an object refers to; what a manifest refers to is marked instead."""
+    def _manifest_needs(self, manifest_id: ManifestId) -> list[ObjectId]:
+        """Mark what a manifest refers to, without an object for each."""
         objects = self._repository.objects
-        if isinstance(object_id, CommitId):
-            commit = objects.read_record(object_id)
-            self.shapes[object_id.digest] = shape_of(commit)
-            return [commit.manifest, *(parent.id for parent in commit.parents)]
-        if isinstance(object_id, ManifestId):
-            if objects.size(object_id) > MAX_RECORD_BYTES:
-                objects.read_record(object_id)  # says what is wrong
-            self._marks.add(content_of(objects.read(object_id)))
-        if isinstance(object_id, TagId):
-            return [objects.read_record(object_id).commit]
-        if isinstance(object_id, CertificateId):
-            result = objects.read_record(object_id)
-            return [result.definition, result.commit]
+        if objects.size(manifest_id) > MAX_RECORD_BYTES:
+            objects.read_record(manifest_id)  # says what is wrong
+        self._marks.add(content_of(objects.read(manifest_id)))
         return []
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Protocol
 
 from mlgit.errors import InvalidInputError, NotFoundError
 from mlgit.objects import (
     BlobFile,
     CertificateId,
+    Commit,
     CommitId,
-    Manifest,
     ManifestId,
     ObjectId,
     TagId,
@@ -22,15 +22,10 @@ from mlgit.storage.reflog import ReflogEntry
 from mlgit.worktree.index import read_index
 
 
-class Follower(Protocol):
-    """Takes notice of what is reached."""
+class Follower(ABC):
+    """Visits everything that ids lead to; following more starts again reads only what is new.
 
-    def follow(self, starts: Iterable[ObjectId], *, complete: bool = True) -> None:
-        """Add everything that ``starts`` lead to; see ``Reachable.follow``."""
-
-
-class Reachable:
-    """The objects that were reached so far; following more starts again reads only what is new.
+    A subclass says what it keeps of what was visited.
 
     Args:
         repository: Where.
@@ -38,11 +33,17 @@ class Reachable:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self.ids: set[ObjectId] = set()
-        """Everything that was reached."""
+
+    @abstractmethod
+    def _knows(self, object_id: ObjectId) -> bool:
+        """Whether an object was visited."""
+
+    @abstractmethod
+    def _keep(self, object_id: ObjectId) -> None:
+        """Take an object that was visited and is there."""
 
     def follow(self, starts: Iterable[ObjectId], *, complete: bool = True) -> None:
-        """Add everything that ``starts`` lead to.
+        """Visit everything that ``starts`` lead to.
 
         Args:
             starts: Ids of any kind.
@@ -55,7 +56,7 @@ class Reachable:
         pending = list(starts)
         while pending:
             object_id = pending.pop()
-            if object_id in self.ids:
+            if self._knows(object_id):
                 continue
             try:
                 pending += self._needs(object_id)
@@ -63,16 +64,15 @@ class Reachable:
                 if complete:
                     raise
                 continue
-            self.ids.add(object_id)
+            self._keep(object_id)
 
     def _needs(self, object_id: ObjectId) -> list[ObjectId]:
         """Return what an object refers to."""
         objects = self._repository.objects
         if isinstance(object_id, CommitId):
-            commit = objects.read_record(object_id)
-            return [commit.manifest, *(parent.id for parent in commit.parents)]
+            return self._commit_needs(object_id, objects.read_record(object_id))
         if isinstance(object_id, ManifestId):
-            return _content(objects.read_record(object_id))
+            return self._manifest_needs(object_id)
         if isinstance(object_id, TagId):
             return [objects.read_record(object_id).commit]
         if isinstance(object_id, CertificateId):
@@ -80,10 +80,33 @@ class Reachable:
             return [result.definition, result.commit]
         return []
 
+    def _commit_needs(self, commit_id: CommitId, commit: Commit) -> list[ObjectId]:
+        del commit_id
+        return [commit.manifest, *(parent.id for parent in commit.parents)]
 
-def _content(manifest: Manifest) -> list[ObjectId]:
-    files = [file.id if isinstance(file, BlobFile) else file.header for file in manifest.files]
-    return [*(entry.id for entry in manifest.tensors.values()), *files]
+    def _manifest_needs(self, manifest_id: ManifestId) -> list[ObjectId]:
+        manifest = self._repository.objects.read_record(manifest_id)
+        files = [file.id if isinstance(file, BlobFile) else file.header for file in manifest.files]
+        return [*(entry.id for entry in manifest.tensors.values()), *files]
+
+
+class Reachable(Follower):
+    """The objects that were reached so far, each by its id.
+
+    Args:
+        repository: Where.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        super().__init__(repository)
+        self.ids: set[ObjectId] = set()
+        """Everything that was reached."""
+
+    def _knows(self, object_id: ObjectId) -> bool:
+        return object_id in self.ids
+
+    def _keep(self, object_id: ObjectId) -> None:
+        self.ids.add(object_id)
 
 
 def follow_names(repository: Repository, found: Follower, *, since_s: int) -> None:

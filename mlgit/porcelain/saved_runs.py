@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlgit.errors import ConflictError, CorruptObjectError, InvalidInputError
-from mlgit.fileio import file_system_error, read_file, sync_directory, write_file
+from mlgit.fileio import read_file, sync_directory, write_file
 from mlgit.objects import CommitId, JsonValue, ManifestId
 from mlgit.objects.encoding import parse_json
+from mlgit.porcelain.in_progress import in_progress
 from mlgit.repository import Repository
-from mlgit.storage.lock import FileLock
 from mlgit.storage.sealed import seal, unseal
 
 FOLDER = "runs"
@@ -143,22 +143,13 @@ def working_on(repository: Repository, key: str, *, wait_s: float = 0.0) -> Iter
         FileSystemError: The operating system refused.
     """
     folder = repository.folder / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise file_system_error(error, "create", folder) from error
-    lock = FileLock(folder / f"{key}.lock", timeout_s=wait_s)
-    try:
-        lock.acquire()
-    except ConflictError as error:
-        raise ConflictError(
-            f"this run is in progress: {error.message}",
-            kind="run-in-progress",
-            hint="wait for it, or train with another `--seed`",
-        ) from error
-    try:
-        for leftover in folder.glob(f".{key}{_SUFFIX}.*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+    with in_progress(folder / f"{key}.lock", folder / f"{key}{_SUFFIX}", _refusal, wait_s=wait_s):
         yield
-    finally:
-        lock.release()
+
+
+def _refusal(who: str) -> ConflictError:
+    return ConflictError(
+        f"this run is in progress: {who}",
+        kind="run-in-progress",
+        hint="wait for it, or train with another `--seed`",
+    )

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlgit.errors import ConflictError, CorruptObjectError, InvalidInputError
-from mlgit.fileio import file_system_error, read_file, write_file
+from mlgit.fileio import read_file, write_file
 from mlgit.history.lineage import weight_ancestors
 from mlgit.objects import CommitId, JsonValue
 from mlgit.objects.encoding import parse_json
+from mlgit.porcelain.in_progress import in_progress
 from mlgit.porcelain.sweep_plan import PlannedRun
 from mlgit.repository import HEADS, Repository
-from mlgit.storage.lock import FileLock
 from mlgit.storage.sealed import seal, unseal
 
 FOLDER = "sweeps"
@@ -105,25 +105,8 @@ def sweeping(folder: Path) -> Iterator[None]:
         ConflictError: Another process does.
         FileSystemError: The operating system refused.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise file_system_error(error, "create", folder) from error
-    lock = FileLock(folder / "lock", timeout_s=0.0)
-    try:
-        lock.acquire()
-    except ConflictError as error:
-        raise ConflictError(
-            f"this sweep is in progress: {error.message}",
-            kind="sweep-in-progress",
-            hint="wait for it, or give this one another `--name`",
-        ) from error
-    try:
-        for leftover in folder.glob(f".{_FILE}.*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+    with in_progress(folder / "lock", folder / _FILE, _refusal):
         yield
-    finally:
-        lock.release()
 
 
 def finished(repository: Repository, run: PlannedRun) -> CommitId | None:
@@ -149,3 +132,11 @@ def finished_runs(repository: Repository, runs: Sequence[PlannedRun]) -> dict[in
     """Return the commits of the finished runs by number; raises as ``finished``."""
     found = ((run.number, finished(repository, run)) for run in runs)
     return {number: commit_id for number, commit_id in found if commit_id is not None}
+
+
+def _refusal(who: str) -> ConflictError:
+    return ConflictError(
+        f"this sweep is in progress: {who}",
+        kind="sweep-in-progress",
+        hint="wait for it, or give this one another `--name`",
+    )

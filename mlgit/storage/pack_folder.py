@@ -150,11 +150,15 @@ class PackFolder:
             CorruptObjectError: The entry found is damaged. A pack that cannot be opened at all is passed over.
             FileSystemError: The operating system refused.
         """
+        return self._recent_place(digest) or next(self.copies_anywhere(digest), None)
+
+    def _recent_place(self, digest: bytes) -> Located | None:
+        """Look into the packs used last, without the cost of a generator."""
         for pack in self._recent:
             number = pack.find(digest)
             if number is not None:
                 return Located(pack, pack.entry(number))
-        return next(self.copies_anywhere(digest), None)
+        return None
 
     def copies_anywhere(self, digest: bytes) -> Iterator[Located]:
         """Yield every place of an object; when none is known, look for packs that other processes have added.
@@ -177,11 +181,8 @@ class PackFolder:
     def contains(self, digest: bytes) -> bool:
         """Whether an undamaged entry of this object is in a pack that is known; the folder is not listed again."""
         with suppress(CorruptObjectError):
-            for pack in self._recent:
-                number = pack.find(digest)
-                if number is not None:
-                    pack.entry(number)
-                    return True
+            if self._recent_place(digest) is not None:
+                return True
             return next(self.copies(digest), None) is not None
         return False
 
