@@ -60,7 +60,7 @@ def certify(
     definition = read_certificate(certificate)
     task = open_named_task(repository, definition.task, runtime, progress)
     reference = TaskRef(task.name, task.digest)
-    check_data(definition, reference)
+    check_data(definition, TaskRef(definition.task, task.digest))  # opened by the certificate's own name for it
     trial = repository.commit_of(commit_id).made.get("trial")
     split = _split(task, definition, trial if isinstance(trial, int) else 0)
     predictions = predict_commits(repository, [commit_id], split, task, runtime=runtime, progress=progress)[commit_id]

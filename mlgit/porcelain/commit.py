@@ -11,6 +11,7 @@ from mlgit.objects import Commit, CommitId, JsonValue, Manifest, Parent, Role, S
 from mlgit.objects.many import making_many
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.pending_run import PendingRun, drop_run, load_run
+from mlgit.porcelain.task_names import recorded_name
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.storage.effort import Effort
@@ -121,7 +122,7 @@ def _run(repository: Repository, task: str | None, manifest: Manifest) -> Pendin
     run = load_run(repository)
     if run is not None and not run.left(manifest):
         run = None
-    if task is not None and (run is None or run.task is None or run.task.name != task):
+    if task is not None and (run is None or run.task is None or run.task.name != recorded_name(repository, task)):
         raise InvalidInputError(
             f"no run on task '{task}' waits for a commit with these weights",
             kind="no-run",

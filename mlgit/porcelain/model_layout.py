@@ -13,6 +13,7 @@ from mlgit.storage.transaction import Transaction
 from mlgit.weights.header import build_header
 from mlgit.weights.stored import store
 from mlgit.worktree.checkout import checkout, remember
+from mlgit.worktree.model_file import MODEL_FILE, read_model_file
 from mlgit.worktree.snapshot import stored_header
 
 DEFAULT_FILE = "model.safetensors"
@@ -80,3 +81,20 @@ def head_layout(repository: Repository, otherwise: Manifest) -> Manifest:
     """Return the state that HEAD names, whose files the working directory has, or another before the first commit."""
     head = repository.head
     return otherwise if head is None else repository.manifest_of(head)
+
+
+def with_definitions(repository: Repository, transaction: Transaction, base: Manifest) -> Manifest:
+    """Return a state with the working directory's ``mlgit.toml``, which defines the tasks, if it is of this model.
+
+    Args:
+        repository: Where.
+        transaction: Takes the file.
+        base: The state.
+    """
+    path = repository.root / MODEL_FILE
+    model = read_model_file(path)
+    if (model.factory, model.head) != (base.factory, base.head) or not path.is_file():
+        return base
+    data = path.read_bytes()
+    blob = BlobFile(MODEL_FILE, transaction.put_blob([data]), len(data))
+    return replace(base, files=(*(file for file in base.files if file.path != MODEL_FILE), blob))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.models.factories import build
 from mlgit.models.network import Network
 from mlgit.objects import BlobFile, Manifest
+from mlgit.porcelain.task_names import base_name, task_definitions
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 from mlgit.tasks.definition import TaskDefinition
 from mlgit.tasks.kinds import Place, open_task
 from mlgit.tasks.task import Task
-from mlgit.worktree.model_file import MODEL_FILE, read_model_file
+from mlgit.worktree.model_file import MODEL_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +78,37 @@ def open_network(
     return make(entry.shape[0])
 
 
-def task_definitions(repository: Repository) -> dict[str, TaskDefinition]:
-    """Return the tasks that ``mlgit.toml`` in the working directory defines, by name."""
-    tables = read_model_file(repository.root / MODEL_FILE).tasks
-    return {name: TaskDefinition.from_table(name, table) for name, table in sorted(tables.items())}
-
-
 def find_definition(repository: Repository, name: str) -> TaskDefinition:
     """Return one task's definition.
 
+    Args:
+        repository: Where.
+        name: Of a table in ``mlgit.toml``; ``NAME@DOMAIN`` is task ``NAME`` with the test domain ``DOMAIN``, whatever
+            the table says. Whether there is such a domain is seen when the data are opened.
+
     Raises:
         NotFoundError: No task has this name; the hint says which branch defines it, if one does.
+        InvalidInputError: Nothing stands behind the ``@``, or what cannot name a domain.
     """
+    base, at, domain = name.partition("@")
     definitions = task_definitions(repository)
-    if name in definitions:
-        return definitions[name]
+    if base not in definitions:
+        raise _unknown_task(repository, base, definitions)
+    if at and not domain:
+        raise InvalidInputError(
+            f"'{name}' names no test domain",
+            kind="bad-name",
+            hint=f"write `{base}@DOMAIN`, or `{base}` for the test domain of its table",
+        )
+    return definitions[base].with_test_domain(domain) if at else definitions[base]
+
+
+def _unknown_task(repository: Repository, name: str, known: Iterable[str]) -> NotFoundError:
     branch = _branch_that_defines(repository, name)
-    hint = did_you_mean(name, definitions) or f"add it with `mlgit task add {name}`"
+    hint = did_you_mean(name, known) or f"add it with `mlgit task add {name}`"
     if branch is not None:
         hint = f"branch '{branch}' defines it: take its file with `mlgit restore -s {branch} {MODEL_FILE}`"
-    raise NotFoundError(f"no task is named '{name}'", kind="unknown-task", hint=hint)
+    return NotFoundError(f"no task is named '{name}'", kind="unknown-task", hint=hint)
 
 
 def _branch_that_defines(repository: Repository, task: str) -> str | None:
@@ -111,8 +124,8 @@ def _branch_that_defines(repository: Repository, task: str) -> str | None:
 
 
 def data_path(repository: Repository, name: str) -> Path | None:
-    """Return where a task's data lie on this machine, if the settings say so."""
-    text = repository.settings.text(f"tasks.{name}.data")
+    """Return where a task's data lie on this machine, if the settings say so; whatever its test domain is."""
+    text = repository.settings.text(f"tasks.{base_name(name)}.data")
     return None if text is None else Path(text).expanduser()
 
 

@@ -120,9 +120,9 @@ def abandon_runs(repository: Repository, task: str) -> list[SavedRun]:
         ConflictError: A process is at work on one of them; those before it are given up.
         InvalidInputError: A file cannot be read.
     """
-    dropped = []
+    dropped, name = [], recorded_name(repository, task)
     for run in saved_runs(repository):
-        if run.task == task:
+        if run.task == name:
             with working_on(repository, run.key):
                 drop_saved(repository, run.key)
             dropped.append(run)

@@ -182,7 +182,7 @@ def plan(
         where, start = starts.of(number)
         drawn = draw_from(space, number, trial=how.trial)
         hyper = how.hyper.with_overrides({name: getattr(drawn, name) for name in DRAWN}).with_overrides(how.given)
-        seed, branch = run_seed(task, how, number), f"{task.name}/{options.name}-{number}"
+        seed, branch = run_seed(task, how, number), f"{task.definition.branch_name}/{options.name}-{number}"
         message = f"fine-tune on {task.name}: run {number} of {options.name}"
         place = ("train", "--task", task.name, "--from", start, "--onto", branch, "-m", message)
         how_made = training_arguments(replace(how, hyper=hyper, seed=seed), runtime)
@@ -208,7 +208,7 @@ def run_seed(task: Task, how: TrainOptions, number: int) -> int:
     loss, average = how.method.loss, how.method.average
     algorithm = _ALGORITHMS.get((loss, average), loss.upper() if average == "none" else f"{loss}-{average}".upper())
     test = task.domains.index(task.test_domain) if task.test_domain is not None else -1
-    dataset = task.definition.preset or task.name
+    dataset = task.definition.preset or task.definition.base_name
     return seed_hash(dataset, algorithm, [test], number, how.trial, *([how.seed] if how.seed else []))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlgit.errors import AlreadyExistsError
+from mlgit.errors import AlreadyExistsError, InvalidInputError
 from mlgit.objects import JsonValue
 from mlgit.porcelain.config import settings_path
 from mlgit.porcelain.open_model import (
@@ -15,10 +15,10 @@ from mlgit.porcelain.open_model import (
     data_path,
     find_definition,
     open_named_task,
-    task_definitions,
     task_place,
 )
 from mlgit.porcelain.task_examples import record_examples
+from mlgit.porcelain.task_names import task_definitions
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.tasks.definition import TaskDefinition
@@ -124,8 +124,13 @@ def remove_task(repository: Repository, name: str) -> TaskDefinition:
 
     Raises:
         NotFoundError: No such task.
+        InvalidInputError: The name is ``NAME@DOMAIN``; no table has it.
     """
     definition = find_definition(repository, name)
+    if "@" in name:
+        raise InvalidInputError(
+            f"task '{name}' has no table of its own", kind="bad-name", hint=f"remove task '{definition.base_name}'"
+        )
     with repository.lock():
         set_value(repository.root / MODEL_FILE, ["tasks", name], None)
         if repository.settings.get(f"tasks.{name}.data") is not None:
@@ -148,6 +153,13 @@ def _definition(
 
 
 def _check_new(repository: Repository, name: str) -> None:
+    if "@" in name:
+        base = name.partition("@")[0]
+        raise InvalidInputError(
+            f"'{name[:80]}' cannot name a new task: it is how task '{base[:80]}' is called with another test domain",
+            kind="bad-name",
+            hint=f"add it as `{base}`; `--task {name}` then needs no table of its own",
+        )
     if name in task_definitions(repository):
         raise AlreadyExistsError(
             f"a task '{name}' exists", kind="task-exists", hint=f"remove it first with `mlgit task rm {name}`"

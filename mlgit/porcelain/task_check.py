@@ -10,6 +10,7 @@ from mlgit.history.ancestry import walk
 from mlgit.objects import CommitId
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, data_path, find_definition, task_place
 from mlgit.porcelain.task_examples import record_examples, recorded_digest, recorded_examples
+from mlgit.porcelain.task_names import base_name
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.tasks.definition import TaskDefinition
@@ -138,7 +139,7 @@ def _recorded(repository: Repository, name: str, digest: str | None) -> tuple[Re
     states: dict[str, list[CommitId]] = {}
     for commit_id, commit in walk(repository.commit_of, starts):
         data_digest = commit.made.get("data_digest")
-        if commit.task is not None and commit.task.name == name and isinstance(data_digest, str):
+        if commit.task is not None and base_name(commit.task.name) == base_name(name) and isinstance(data_digest, str):
             states.setdefault(data_digest, []).append(commit_id)
     return tuple(
         RecordedState(digest=each, commits=tuple(commits), same=each == digest) for each, commits in states.items()

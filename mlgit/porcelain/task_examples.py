@@ -7,6 +7,7 @@ from pathlib import Path
 from mlgit.errors import InvalidInputError
 from mlgit.fileio import file_system_error, read_file, write_file
 from mlgit.porcelain.config import settings_path
+from mlgit.porcelain.task_names import base_name
 from mlgit.repository import Repository
 from mlgit.tasks.examples import Example, decode_examples, encode_examples, examples_of
 from mlgit.tasks.task import Task
@@ -27,12 +28,12 @@ def record_examples(repository: Repository, task: Task) -> None:
         except OSError as error:
             raise file_system_error(error, "create", path.parent) from error
         write_file(path, encode_examples(examples))
-    set_value(settings_path(repository), ["tasks", task.name, "digest"], task.data_digest)
+    set_value(settings_path(repository), ["tasks", task.definition.base_name, "digest"], task.data_digest)
 
 
 def recorded_digest(repository: Repository, name: str) -> str | None:
     """Return the digest of the data that were recorded last, or None."""
-    return repository.settings.text(f"tasks.{name}.digest")
+    return repository.settings.text(f"tasks.{base_name(name)}.digest")
 
 
 def recorded_examples(repository: Repository, data_digest: str) -> tuple[Example, ...] | None:

@@ -120,7 +120,7 @@ class Outcome:
             "selection": self.selection.value,
             "trial": self.trial,
             "candidates": [each.to_json() for each in self.candidates],
-            "members": dict(self.members),
+            "members": {str(name): share for name, share in self.members.items()},
             "commit": self.commit,
             "branch": self.branch,
             "id_accuracy": self.id_accuracy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Self, cast
 
@@ -16,6 +16,7 @@ MAX_NAME = 100
 _NAME = re.compile(r"[^\W_][\w.+-]*")  # starts with a letter or digit; no slash, space or quote
 _KIND = re.compile(r"[a-z][a-z0-9-]*(:[\w.]+:[\w.]+)?")
 _MACHINE_PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|file:")
+_NOT_IN_BRANCHES = re.compile(r"[ ~^:?*\[{]")
 _RESERVED = frozenset({"kind", "test_domain", "data", "name", "preset"})
 
 
@@ -24,7 +25,8 @@ class TaskDefinition:
     """One table ``[tasks.NAME]`` of ``mlgit.toml``.
 
     Attributes:
-        name: Letters, digits, ``. _ + -``, starting with a letter or digit; at most 100 characters.
+        name: Letters, digits, ``. _ + -``, starting with a letter or digit; at most 100 characters. A task with another
+            test domain than its table's is called ``NAME@DOMAIN``; see ``with_test_domain``.
         kind: A row of ``TASK_KINDS``: ``digits``; or ``python:package.module:callable``. Not looked up here: a clone
             may lack a plug-in and still list tasks.
         test_domain: The domain that training and selection never see, or None: all domains train (auxiliary use).
@@ -44,12 +46,9 @@ class TaskDefinition:
 
     def __post_init__(self) -> None:
         check_name(self.name, "task")
-        if len(self.name) > MAX_NAME or not _NAME.fullmatch(self.name):
-            raise InvalidInputError(
-                f"'{self.name[:MAX_NAME]}' cannot name a task",
-                kind="bad-name",
-                hint=f"use letters, digits and . _ + -, starting with a letter or digit, at most {MAX_NAME} characters",
-            )
+        _, at, domain = self.name.partition("@")
+        if (at and domain != self.test_domain) or len(self.base_name) > MAX_NAME or not _NAME.fullmatch(self.base_name):
+            raise _bad_name(self.name)
         if not _KIND.fullmatch(self.kind):
             raise InvalidInputError(f"{self.kind[:80]!a} cannot name a kind of task", kind="bad-name")
         if self.test_domain is not None:
@@ -61,6 +60,30 @@ class TaskDefinition:
             _check_option(self.name, key, value)
         canonical_json(dict(self.options))
         object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
+
+    @property
+    def base_name(self) -> str:
+        """The name of the table in ``mlgit.toml``: what stands before an ``@``."""
+        return self.name.partition("@")[0]
+
+    @property
+    def branch_name(self) -> str:
+        """The name as a part of a branch's name: what a branch may not hold, a domain may, is ``_``."""
+        return _NOT_IN_BRANCHES.sub("_", self.name)
+
+    def with_test_domain(self, domain: str) -> Self:
+        """Return this task with another test domain, called ``NAME@DOMAIN``; with its own it is what it was.
+
+        Args:
+            domain: Not looked up here.
+
+        Raises:
+            InvalidInputError: It cannot name a domain.
+        """
+        if domain == self.test_domain:
+            return self
+        check_domain(domain)
+        return replace(self, name=f"{self.base_name}@{domain}", test_domain=domain)
 
     def to_table(self) -> dict[str, JsonValue]:
         """Return the TOML table: ``kind``, ``preset`` and ``test_domain`` where there are any, the options by name."""
@@ -86,6 +109,7 @@ class TaskDefinition:
         table = unwrap() if callable(unwrap) else table
         if not isinstance(table, Mapping):
             raise InvalidInputError(f"task {name[:80]!a} is not a table", kind="bad-task")
+        check_table_name(name)
         values = {str(key): _plain(name, str(key), value) for key, value in table.items()}
         kind, test_domain = values.pop("kind", None), values.pop("test_domain", None)
         if not isinstance(kind, str):
@@ -102,6 +126,16 @@ class TaskDefinition:
         return cls(name=name, kind=kind, test_domain=test_domain, options=values, preset=preset)
 
 
+def check_table_name(name: str) -> None:
+    """Refuse ``NAME@DOMAIN`` where a task is defined: that is how a defined one is called with another test domain.
+
+    Raises:
+        InvalidInputError: There is an ``@`` in it.
+    """
+    if "@" in name:
+        raise _bad_name(name)
+
+
 def check_domain(name: str) -> None:
     """Refuse a domain's name that could do harm where it is printed or used in a path.
 
@@ -111,6 +145,14 @@ def check_domain(name: str) -> None:
     check_name(name, "domain")
     if "/" in name or "\\" in name:
         raise InvalidInputError(f"'{name[:80]}' cannot name a domain: it holds a slash", kind="bad-name")
+
+
+def _bad_name(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"'{name[:MAX_NAME]}' cannot name a task",
+        kind="bad-name",
+        hint=f"use letters, digits and . _ + -, starting with a letter or digit, at most {MAX_NAME} characters",
+    )
 
 
 def _plain(task: str, key: str, value: object) -> JsonValue:

@@ -159,7 +159,7 @@ def find_root(definition: TaskDefinition, data: Path | None, names: tuple[str, .
         raise NotFoundError(f"'{data}', the data of task '{definition.name}', does not exist", kind="missing-data")
     if not data.is_dir():
         raise InvalidInputError(f"'{data}', the data of task '{definition.name}', is no directory", kind="bad-layout")
-    for name in (*names, definition.name):
+    for name in (*names, definition.base_name):
         if (data / name).is_dir():
             return data / name
     return data

@@ -181,7 +181,7 @@ class Task:
 
 def _unknown_domain(definition: TaskDefinition, name: str, known: tuple[str, ...]) -> NotFoundError:
     return NotFoundError(
-        f"task '{definition.name}' has no domain '{name}'", kind="unknown-domain", hint=did_you_mean(name, known)
+        f"task '{definition.base_name}' has no domain '{name}'", kind="unknown-domain", hint=did_you_mean(name, known)
     )
 
 
