@@ -9,7 +9,8 @@ import torch
 from mlgit.errors import ConflictError
 from mlgit.objects import Commit, CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.porcelain.averaging import Averaged, MergeOptions, MergeResult, average, criterion, open_candidates, plan
+from mlgit.porcelain.averaging import Averaged, MergeResult, average, open_candidates
+from mlgit.porcelain.merge_plan import MergeOptions, criterion, plan
 from mlgit.porcelain.model_layout import head_layout
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
 from mlgit.porcelain.pool import Pool

@@ -346,7 +346,7 @@ def test_uncommitted_weights_stop_a_merge_before_it_measures(
 ) -> None:
     train(repo, "digit", options=TrainOptions(hyper=FEW))
     before = fingerprint(repo.root)
-    monkeypatch.setattr("mlgit.porcelain.merge.open_pool", lambda *_, **__: pytest.fail("it went on"))
+    monkeypatch.setattr("mlgit.porcelain.averaging.open_pool", lambda *_, **__: pytest.fail("it went on"))
     with pytest.raises(ConflictError, match="not committed"):
         merge(repo, ["digit/0", "digit/1"], "m")
     assert fingerprint(repo.root) == before
