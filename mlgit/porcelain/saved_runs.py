@@ -13,6 +13,7 @@ from mlgit.fileio import read_file, sync_directory, write_file
 from mlgit.objects import CommitId, JsonValue, ManifestId
 from mlgit.objects.encoding import parse_json
 from mlgit.porcelain.in_progress import in_progress
+from mlgit.porcelain.task_names import recorded_name
 from mlgit.repository import Repository
 from mlgit.storage.sealed import seal, unseal
 
