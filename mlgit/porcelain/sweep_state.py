@@ -6,7 +6,7 @@ Which runs are finished is not kept: a run is finished when its branch has a com
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +126,6 @@ def finished(repository: Repository, run: PlannedRun) -> CommitId | None:
         kind="other-run",
         hint="give this sweep another `--name`, or delete the branch",
     )
-
-
-def finished_runs(repository: Repository, runs: Sequence[PlannedRun]) -> dict[int, CommitId]:
-    """Return the commits of the finished runs by number; raises as ``finished``."""
-    found = ((run.number, finished(repository, run)) for run in runs)
-    return {number: commit_id for number, commit_id in found if commit_id is not None}
 
 
 def _refusal(who: str) -> ConflictError:

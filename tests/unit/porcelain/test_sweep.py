@@ -180,7 +180,9 @@ def test_options_that_cannot_be_are_refused_and_nothing_is_begun(
 ) -> None:
     open_named_task(repo, "digit")
     before = fingerprint(repo.root)
-    for place in (Place(retries=-1), Place(executor="inline", jobs=2), Place(jobs=0), Place(threads=0)):
+    with pytest.raises(InvalidInputError):
+        Place(retries=-1)
+    for place in (Place(executor="inline", jobs=2), Place(jobs=0), Place(threads=0)):
         with pytest.raises(InvalidInputError):
             go(repo, place=place)
     assert fingerprint(repo.root) == before
