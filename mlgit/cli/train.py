@@ -41,7 +41,8 @@ def train(
     featurizer from an auxiliary task is frozen in the first steps. The weights with the best ID validation accuracy
     are kept, of an auxiliary run the last ones. `mlgit commit --task T` records the run. A run that was killed goes
     on from its last save when the same command is given again. With --onto the run is committed straight onto a new
-    branch that begins at --from; many processes may do this at once.
+    branch that begins at --from; many processes may do this at once. With --onto a/run, --collect moving commits the
+    moving average of the same run onto a/moving/run as well.
     """
     from mlgit.porcelain.train import train as run
 
@@ -70,7 +71,7 @@ def train(
 def _train_onto(
     context: Context, repository: Repository, task: str, branch: str, message: str, start: str, flags: TrainingFlags
 ) -> None:
-    from mlgit.porcelain.train_onto import train_onto
+    from mlgit.porcelain.train_onto import collected_branch, train_onto
 
     made = train_onto(
         repository,
@@ -85,7 +86,9 @@ def _train_onto(
         progress=context.progress,
     )
     _print_run(context, task, made.commit.parents[0].id, made.done, made.commit.metrics)
-    context.output.line("[", Styled(branch, "ref"), " ", Styled(made.id.short, "id"), "] ", made.commit.subject)
+    branches = {collected_branch(branch, name): commit_id for name, commit_id in made.collected.items()}
+    for name, commit_id in {branch: made.id, **branches}.items():
+        context.output.line("[", Styled(name, "ref"), " ", Styled(commit_id.short, "id"), "] ", made.commit.subject)
 
 
 def _print_run(

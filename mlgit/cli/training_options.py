@@ -46,6 +46,10 @@ AverageFrom = Annotated[int, typer.Option("--average-from", help="First step tha
 SwadConverge = Annotated[int, typer.Option("--swad-converge", help="Evaluations that open SWAD's window.")]
 SwadPatience = Annotated[int, typer.Option("--swad-patience", help="Evaluations that close SWAD's window.")]
 SwadTolerance = Annotated[float, typer.Option("--swad-tolerance", help="Rise of the loss that closes it, as a share.")]
+Collect = Annotated[
+    list[str] | None,
+    typer.Option("--collect", help="Commit this average of the run too, moving or swad; repeatable.", metavar="NAME"),
+]
 KeepOption = Annotated[
     str | None,
     typer.Option("--keep", help="Weights to keep: best or last. Default: last for auxiliary runs, best for others."),
@@ -95,6 +99,7 @@ class TrainingFlags:
     swad_converge: SwadConverge = 3
     swad_patience: SwadPatience = 6
     swad_tolerance: SwadTolerance = 0.3
+    collect: Collect = None
     keep: KeepOption = None
     again: Again = False
     precision: Precision = "float32"
@@ -154,6 +159,7 @@ class TrainingFlags:
             trial=self.trial,
             stage=parse_stage(self.stage),
             method=Method(**{name: getattr(self, name) for name in _METHOD}),
+            collect=tuple(self.collect or ()),
             execution=Execution(**{name: getattr(self, name) for name in _EXECUTION}),
             keep=_parse_keep(self.keep),
             again=self.again,

@@ -224,6 +224,7 @@ def training_arguments(how: TrainOptions, runtime: Runtime = DEFAULT_RUNTIME) ->
     plain = {"stage": how.stage and how.stage.value, "preset": how.preset, "keep": how.keep}
     words += [word for name, value in plain.items() if value is not None for word in (f"--{name}", value)]
     words += _changed(how.method, Method()) + _changed(how.execution, Execution())
+    words += [word for name in how.collect for word in ("--collect", name)]
     if how.save_every != DEFAULT_SAVES:
         words += ["--save-every", _schedule(how.save_every)]
     words += [] if runtime.device == DEFAULT_RUNTIME.device else ["--device", runtime.device]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -29,9 +29,9 @@ from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
-from mlgit.training.method import Method
+from mlgit.training.method import Method, check_collect
 from mlgit.training.record import package_versions
-from mlgit.training.result import RunResult
+from mlgit.training.result import Collected, RunResult
 from mlgit.training.run import DEFAULT_EXECUTION, DEFAULT_METHOD
 from mlgit.training.run import train as run_training
 from mlgit.training.snapshot import DEFAULT_SAVES, SaveEvery
@@ -42,6 +42,7 @@ from mlgit.worktree.status import Change
 __all__ = [
     "Execution",
     "Keep",
+    "Kept",
     "Method",
     "SaveEvery",
     "TrainOptions",
@@ -70,6 +71,8 @@ class TrainOptions:
         stage: ``pretrain``, ``auxiliary`` or ``target``; by default ``target`` for a task with a test domain and
             ``auxiliary`` for one without.
         method: Loss, and average along the run.
+        collect: Averages of the same run to leave beside what it leaves itself: rows of ``TRAJECTORIES`` other than
+            ``none`` and the method's own, each once. They change nothing of the run. Only for ``train_onto``.
         execution: Precision, layout in memory, compilation, batches in parts.
         keep: Which weights are left; None: the last ones of an auxiliary run, as the paper recycles them, the best ones
             of others.
@@ -77,6 +80,9 @@ class TrainOptions:
         save_every: When the state of the run is saved, from which a killed run goes on.
         preset: ``paper``, whose numbers take the place of ``hyper`` and ``probe_hyper``; see ``preset_hyper``.
         given: Field of ``HyperParameters`` -> value that goes before a preset's, and before what a sweep draws.
+
+    Raises:
+        InvalidInputError, NotFoundError: What cannot be collected.
     """
 
     hyper: HyperParameters = field(default_factory=HyperParameters)
@@ -85,12 +91,16 @@ class TrainOptions:
     trial: int = 0
     stage: Stage | None = None
     method: Method = DEFAULT_METHOD
+    collect: tuple[str, ...] = ()
     execution: Execution = DEFAULT_EXECUTION
     keep: Keep | None = None
     again: bool = False
     save_every: SaveEvery = DEFAULT_SAVES
     preset: str | None = None
     given: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_collect(self.collect, self.method)
 
     def on(self, task: Task) -> TrainOptions:
         """Return the options with the numbers of the preset for a task."""
@@ -102,6 +112,10 @@ class TrainOptions:
     def stage_on(self, task: Task) -> Stage:
         """Return where the commit of a run on a task stands."""
         return self.stage or (Stage.TARGET if task.test_domain else Stage.AUXILIARY)
+
+    def keep_at(self, stage: Stage) -> Keep:
+        """Return which weights a run of a stage leaves."""
+        return self.keep or ("last" if stage is Stage.AUXILIARY else "best")
 
 
 def fitted_hyper(given: Mapping[str, float]) -> HyperParameters:
@@ -177,14 +191,33 @@ def train(
         JobFailedError: Training failed; the working files and all branches are as they were. A linear probe that was
             finished before stays: the next run needs it.
     """
+    if options is not None and options.collect:
+        raise InvalidInputError(
+            "`--collect` needs branches for what it collects", kind="usage", hint="add `--onto BRANCH`, or leave it out"
+        )
     check_weights_committed(repository)
     start_id = repository.resolve(start)
     _check_same_model(repository, repository.manifest_of(start_id), start_id)
     with trained(
         repository, task, start=start_id, options=options, runtime=runtime, actor=actor, progress=progress
     ) as done:
-        run = _leave(repository, done.base, done.weights, done.run)
+        run = _leave(repository, done.base, done.kept)
     return TrainResult(run, start_id, done.probe, done.steps, done.step, done.resumed_from)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """Weights that a run left, and how.
+
+    Attributes:
+        weights: By name.
+        run: What a commit of them records.
+        step: Number of the update, from 0, after which they were measured.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    run: PendingRun
+    step: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,22 +227,25 @@ class Trained:
     Attributes:
         key: Identity of the run, under which its saves were kept.
         base: The state it started from.
-        weights: What it left, by name.
-        run: What a commit of them records.
+        kept: What it left.
         probe: The linear probe whose head was used; None when pretraining.
         steps: Updates made.
-        step: Number of the one, from 0, after which the kept weights were measured.
         resumed_from: Updates that a killed process had made and saved.
+        collected: What else it left, by the average's name.
     """
 
     key: str
     base: Manifest
-    weights: Mapping[str, torch.Tensor]
-    run: PendingRun
+    kept: Kept
     probe: ProbeResult | None
     steps: int
-    step: int
     resumed_from: int
+    collected: Mapping[str, Kept] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Number of the update, from 0, after which the kept weights were measured."""
+        return self.kept.step
 
 
 @contextmanager
@@ -223,6 +259,7 @@ def trained(
     actor: Actor = ANYONE,
     progress: Progress | None = None,
     wait_s: float = 0.0,
+    ready: Callable[[str], None] | None = None,
 ) -> Iterator[Trained]:
     """Make a run and yield it; when the block succeeds, what was saved of it on its way is let go.
 
@@ -235,6 +272,7 @@ def trained(
         actor: For a new linear probe's commit.
         progress: Is told of steps.
         wait_s: How long to wait for another process that makes the same run.
+        ready: Is told the identity of the run before it begins; may raise.
 
     Raises:
         ConflictError, InvalidInputError, NotFoundError, JobFailedError: As ``train``.
@@ -250,21 +288,26 @@ def trained(
     key = run_key(inputs)
     saves = StoredSaves(repository, key, task=opened.name, start=start, steps=how.hyper.steps, every=how.save_every)
     with working_on(repository, key, wait_s=wait_s):
+        if ready is not None:
+            ready(key)
         result = _run(network, opened, stage, how, runtime, saves, progress, recycled=is_recycled(repository, start))
-        keep = how.keep or ("last" if stage is Stage.AUXILIARY else "best")
-        kept = result.last if keep == "last" else result.best
-        made = {**result.record, "command": "train", "trial": how.trial, "data_digest": opened.data_digest}
-        made |= {"keep": keep, "preset": how.preset}
-        run = PendingRun(
-            stage=stage,
-            task=TaskRef(opened.name, opened.digest),
-            parents=tuple(parents),
-            made=made,
-            metrics=kept.metrics,
-        )
-        weights = result.last_weights if keep == "last" else result.weights
-        yield Trained(key, base, weights, run, found, result.steps, kept.step, result.resumed_from)
+        kept = _kept(result, opened, parents, stage, how)
+        collected = {name: _kept(each, opened, parents, stage, how) for name, each in result.collected.items()}
+        yield Trained(key, base, kept, found, result.steps, result.resumed_from, collected)
         saves.drop()
+
+
+def _kept(
+    result: RunResult | Collected, task: Task, parents: Sequence[Parent], stage: Stage, how: TrainOptions
+) -> Kept:
+    """Return the weights to keep, and what a commit of them records."""
+    keep = how.keep_at(stage)
+    weights, measured = (result.last_weights, result.last) if keep == "last" else (result.weights, result.best)
+    made = {**result.record, "command": "train", "trial": how.trial, "data_digest": task.data_digest}
+    made |= {"keep": keep, "preset": how.preset}
+    reference = TaskRef(task.name, task.digest)
+    run = PendingRun(stage=stage, task=reference, parents=tuple(parents), made=made, metrics=measured.metrics)
+    return Kept(weights, run, measured.step)
 
 
 def _run(
@@ -290,6 +333,7 @@ def _run(
             freeze_featurizer_first=stage is Stage.TARGET and recycled,
             freeze_statistics=stage is not Stage.PRETRAIN,
             method=how.method,
+            collect=how.collect,
             execution=how.execution,
             saves=saves,
             progress=progress,
@@ -302,8 +346,9 @@ def _run(
 def _inputs(
     task: Task, parents: Sequence[Parent], stage: Stage, how: TrainOptions, device: torch.device
 ) -> dict[str, JsonValue]:
-    """Return all that the weights along a run depend on."""
-    return {
+    """Return all that the weights along a run depend on, and what is to be collected of them."""
+    collect: dict[str, JsonValue] = {"collect": sorted(how.collect)} if how.collect else {}
+    return collect | {
         "task": task.digest,
         "parents": [[parent.role.value, parent.id] for parent in parents],
         "stage": stage.value,
@@ -423,13 +468,13 @@ def _initial(
     return found, network
 
 
-def _leave(repository: Repository, base: Manifest, weights: Mapping[str, torch.Tensor], run: PendingRun) -> PendingRun:
+def _leave(repository: Repository, base: Manifest, kept: Kept) -> PendingRun:
     """Put the weights into the working directory and remember the run."""
     with repository.lock():
         check_weights_committed(repository)
         with repository.transaction() as transaction:
-            manifest = place_weights(repository, transaction, weights, head_layout(repository, base))
+            manifest = place_weights(repository, transaction, kept.weights, head_layout(repository, base))
             transaction.put_record(manifest)
-        done = replace(run, weights={name: entry.id for name, entry in manifest.tensors.items()})
+        done = replace(kept.run, weights={name: entry.id for name, entry in manifest.tensors.items()})
         replace_weights(repository, manifest, then=lambda: save_run(repository, done))
     return done

@@ -1,18 +1,19 @@
-"""The loop: draw, forward, backward, update; measure now and then; keep the best; save the state."""
+"""The loop: draw, forward, backward, update; measure now and then; save the state."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import final
 
 import torch
 
-from mlgit.errors import InvalidInputError, JobFailedError
+from mlgit.errors import JobFailedError
 from mlgit.evaluation.score import score
 from mlgit.models.network import Network
+from mlgit.objects import JsonValue
 from mlgit.objects.encoding import Fields
 from mlgit.progress import Bar
 from mlgit.training.borrow import norms
@@ -21,35 +22,11 @@ from mlgit.training.inputs import Inputs
 from mlgit.training.randomness import layer_states, set_layer_states
 from mlgit.training.result import Measurement, mean_loss
 from mlgit.training.snapshot import Saves, Snapshot, prefixed
+from mlgit.training.track import Outcome, Track, View, misfit
 from mlgit.training.trajectory import Trajectory
 from mlgit.training.updates import Updates
 
 _CHECK_EVERY = 50  # reading a loss waits for the device: look at many together
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """Weights on the CPU and their measurements; those of a window of the run are both best and last.
-
-    Attributes:
-        weights: The best.
-        last_weights: The last.
-        best: Of ``weights``.
-        last: Of ``last_weights``.
-        history: All measurements along the run.
-        steps: Updates made.
-        resumed_from: Updates of those that were made before the run was interrupted; 0 when it was not.
-        before_s: Seconds they took.
-    """
-
-    weights: Mapping[str, torch.Tensor]
-    last_weights: Mapping[str, torch.Tensor]
-    best: Measurement
-    last: Measurement
-    history: tuple[Measurement, ...]
-    steps: int
-    resumed_from: int = 0
-    before_s: float = 0.0
 
 
 @final
@@ -61,10 +38,11 @@ class Loop:
         inputs: Data.
         hyper: Numbers.
         updates: Makes the updates.
-        trajectory: Averages on the way.
+        trajectory: What the run is for. It may end the run.
         head_steps: First updates that train the head only, the rest of the network in evaluation mode and without
             gradients; afterwards a new optimiser trains all.
         freeze_statistics: Whether running means and variances stay as they are when all is trained.
+        collected: Other averages along the same run, by name; they change nothing of it and do not end it.
         saves: Keeps the state of the run; None for nowhere.
     """
 
@@ -78,13 +56,16 @@ class Loop:
         trajectory: Trajectory,
         head_steps: int,
         freeze_statistics: bool,
+        collected: Mapping[str, Trajectory] | None = None,
         saves: Saves | None = None,
     ) -> None:
         self._network = network
         self._inputs = inputs
         self._hyper = hyper
         self._updates = updates
-        self._trajectory = trajectory
+        self._own = Track(network, trajectory)
+        self._collected = {name: Track(network, each) for name, each in (collected or {}).items()}
+        self._tracks = (self._own, *self._collected.values())
         self._head_steps = head_steps
         self._freeze_statistics = freeze_statistics
         self._saves = saves
@@ -92,8 +73,6 @@ class Loop:
         self._trained = [each for each in network.module.parameters() if each.requires_grad]
         self._unread: list[torch.Tensor] = []
         self._losses: list[float] = []  # since the evaluation before
-        self._history: list[Measurement] = []
-        self._best: tuple[Measurement, Mapping[str, torch.Tensor]] | None = None
         self._done = 0
         self._before_s = 0.0
         self._started = self._saved = time.monotonic()
@@ -120,7 +99,7 @@ class Loop:
                     self._begin_phase()
                 note = self._step(step, measure=step % self._hyper.eval_every == 0 or step == last)
                 bar.advance(1, note=note)
-                if self._trajectory.is_finished:
+                if self._own.trajectory.is_finished:
                     break
                 if step != last:
                     self._save_if_due()
@@ -128,7 +107,8 @@ class Loop:
 
     def _step(self, step: int, *, measure: bool) -> str:
         self._unread.append(self._updates.make())
-        self._trajectory.updated(step)
+        for track in self._tracks:
+            track.trajectory.updated(step)
         self._done = step + 1
         if measure:
             return self._measure(step)
@@ -153,17 +133,25 @@ class Loop:
                 part.eval()
 
     def _measure(self, step: int) -> str:
-        """Evaluate, remember the weights if they are the best so far, and return a note for the progress bar."""
+        """Evaluate what each track asks for, live weights once for all, and return a note for the progress bar."""
         self._check_losses(step)
-        with self._trajectory.measured():
-            measurement = self._measurement(step)
-            self._history.append(measurement)
-            if self._best is None or measurement.macro > self._best[0].macro:
-                self._best = measurement, self._network.weights()
+        live: View | None = None
+        for track in self._tracks:
+            if track.trajectory.measures_live:
+                live = live or self._view(step)
+                track.take(live)
+            else:
+                with track.trajectory.measured():
+                    track.take(self._view(step))
         self._losses.clear()
-        self._trajectory.evaluated(step, measurement.id_loss)
+        for track in self._tracks:
+            track.trajectory.evaluated(step, track.history[-1].id_loss)
         self._train_mode(head_only=step + 1 < self._head_steps)
-        return f"loss {measurement.loss:.3f}, ID accuracy {measurement.macro:.3f}"
+        last = self._own.history[-1]
+        return f"loss {last.loss:.3f}, ID accuracy {last.macro:.3f}"
+
+    def _view(self, step: int) -> View:
+        return View(self._network, self._measurement(step))
 
     def _measurement(self, step: int) -> Measurement:
         self._network.module.eval()
@@ -173,7 +161,7 @@ class Loop:
         result = score(predictions)
         return Measurement(
             step=step,
-            loss=math.fsum(self._losses) / len(self._losses) if self._losses else self._history[-1].loss,
+            loss=math.fsum(self._losses) / len(self._losses) if self._losses else self._own.history[-1].loss,
             id_loss=mean_loss(predictions),
             macro=result.macro,
             micro=result.accuracy,
@@ -197,21 +185,12 @@ class Loop:
         )
 
     def _outcome(self, resumed_from: int) -> Outcome:
-        assert self._best is not None  # noqa: S101 - the last step is always measured
-        (best, weights), last = self._best, self._history[-1]
-        averaged = self._trajectory.result()
-        if averaged is not None:
-            self._network.load(averaged)
-            best = last = self._measurement(last.step)
-            weights = last_weights = averaged
-        elif best is last:
-            last_weights = weights
-        else:
-            with self._trajectory.measured():
-                last_weights = self._network.weights()
-        return Outcome(
-            weights, last_weights, best, last, tuple(self._history), self._done, resumed_from, self._before_s
-        )
+        def of(track: Track) -> Outcome:
+            return track.outcome(
+                self._measurement, steps=self._done, resumed_from=resumed_from, before_s=self._before_s
+            )
+
+        return replace(of(self._own), collected={name: of(track) for name, track in self._collected.items()})
 
     def _save_if_due(self) -> None:
         now = time.monotonic()
@@ -222,47 +201,46 @@ class Loop:
         self._saved = time.monotonic()
 
     def _snapshot(self, now: float) -> Snapshot:
-        assert self._best is not None  # noqa: S101 - step 0 is measured
-        best, weights = self._best
         random = {name: each.get_state() for name, each in self._inputs.batches.generators.items()}
-        updates, trajectory = self._updates.state(), self._trajectory.state()
-        return Snapshot(
-            {
-                **prefixed("model", self._network.weights()),
-                **prefixed("best", weights),
-                **prefixed("updates", updates.tensors),
-                **prefixed("average", trajectory.tensors),
-                **prefixed("draws", random),
-                **prefixed("layers", layer_states(self._device)),
-            },
-            {
-                "steps": self._done,
-                "seconds": self._before_s + now - self._started,
-                "losses": list(self._losses),
-                "history": [each.to_json() for each in self._history],
-                "best_step": best.step,
-                "updates": updates.values,
-                "average": trajectory.values,
-            },
-        )
+        updates, own = self._updates.state(), self._own.state()
+        collected = {name: track.state() for name, track in self._collected.items()}
+        tensors = {
+            **prefixed("model", self._network.weights()),
+            **own.tensors,
+            **prefixed("updates", updates.tensors),
+            **prefixed("draws", random),
+            **prefixed("layers", layer_states(self._device)),
+        }
+        for name, state in collected.items():
+            tensors |= prefixed(f"collected/{name}", state.tensors)
+        values: dict[str, JsonValue] = {
+            **own.values,
+            "steps": self._done,
+            "seconds": self._before_s + now - self._started,
+            "losses": list(self._losses),
+            "updates": updates.values,
+            "collected": {name: state.values for name, state in collected.items()},
+        }
+        return Snapshot(tensors, values)
 
     def _restore(self, snapshot: Snapshot) -> None:
         fields = Fields(dict(snapshot.values), "a saved run")
         self._network.load(snapshot.part("model"))
         self._done, self._before_s = fields.integer("steps"), fields.number("seconds")
         self._losses = [float(str(each)) for each in fields.list("losses")]
-        self._history = [Measurement.from_json(each) for each in fields.items("history")]
-        best = next((each for each in self._history if each.step == fields.integer("best_step")), None)
         generators = self._inputs.batches.generators
         states = snapshot.part("draws")
-        if best is None or generators.keys() != states.keys():
-            raise InvalidInputError(
-                "a saved run does not fit what it should go on with", kind="bad-run", hint="drop it with `--abandon`"
-            )
-        self._best = best, snapshot.part("best")
+        if generators.keys() != states.keys():
+            raise misfit()
         self._begin_phase()
         self._updates.restore(Snapshot(snapshot.part("updates"), fields.mapping("updates")))
-        self._trajectory.restore(Snapshot(snapshot.part("average"), fields.mapping("average")))
+        self._restore_tracks(snapshot, fields)
         for name, generator in generators.items():
             generator.set_state(states[name])
         set_layer_states(snapshot.part("layers"), self._device)
+
+    def _restore_tracks(self, snapshot: Snapshot, fields: Fields) -> None:
+        self._own.restore(snapshot)
+        for name, track in self._collected.items():
+            values = fields.fields("collected").mapping(name)
+            track.restore(Snapshot(snapshot.part(f"collected/{name}"), values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from mlgit.errors import InvalidInputError
@@ -54,3 +55,26 @@ class Method:
     def to_json(self) -> dict[str, JsonValue]:
         """Return the values by name."""
         return asdict(self)
+
+
+def check_collect(collect: Sequence[str], method: Method) -> None:
+    """Refuse averages that a run cannot collect beside its own.
+
+    Args:
+        collect: Rows of ``TRAJECTORIES``.
+        method: Of the run.
+
+    Raises:
+        InvalidInputError: ``none``, the run's own average, or one that is named twice.
+        NotFoundError: No such average.
+    """
+    for place, name in enumerate(collect):
+        if name not in TRAJECTORIES:
+            TRAJECTORIES.get(name)  # raises, and names the closest one
+        if name in ("none", method.average, *collect[:place]):
+            reason = "is no average" if name == "none" else "is collected already"
+            raise InvalidInputError(
+                f"'{name}' {'is what the run itself leaves' if name == method.average else reason}",
+                kind="bad-collection",
+                hint="collect each average once, and none that the run itself leaves",
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 
 import numpy as np
@@ -13,8 +12,8 @@ from mlgit.objects import JsonValue
 from mlgit.tasks.split import TrainingSplit, ValidationSplit
 from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
-from mlgit.training.loop import Outcome
 from mlgit.training.method import Method
+from mlgit.training.track import Outcome
 from mlgit.version import __version__
 
 
@@ -50,7 +49,6 @@ def run_record(
     validation: ValidationSplit,
     outcome: Outcome,
     method: Method,
-    average: Mapping[str, JsonValue],
     execution: Execution,
     device: torch.device,
     duration_s: float,
@@ -66,7 +64,6 @@ def run_record(
         validation: What selected the checkpoint.
         outcome: What it measured.
         method: Its loss and average.
-        average: What the average along it says of itself.
         execution: How it computed.
         device: Where it computed.
         duration_s: Seconds it took.
@@ -75,7 +72,7 @@ def run_record(
         "hyper_parameters": hyper.to_json(),
         "seed": seed,
         "steps": outcome.steps,
-        "method": method.to_json() | dict(average),
+        "method": method.to_json() | dict(outcome.average),
         "execution": execution.to_json(),
         "resumed_from": outcome.resumed_from,
         "head_only_steps": head_only_steps,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self, final
 
 import torch
@@ -82,6 +82,26 @@ def mean_loss(predictions: Sequence[Predictions]) -> float:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Collected:
+    """What another average made of a run: what a run with this average of its own leaves, unless that ends earlier.
+
+    Attributes:
+        weights: At the best checkpoint, as in ``RunResult``.
+        last_weights: After the last step.
+        best: The measurement of ``weights``.
+        last: That of ``last_weights``.
+        record: That of the run, with this average in the place of its own.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    last_weights: Mapping[str, torch.Tensor]
+    best: Measurement
+    last: Measurement
+    record: Mapping[str, JsonValue]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunResult:
     """Weights and how they came to be.
 
@@ -97,6 +117,7 @@ class RunResult:
         head_only_steps: Updates that trained the head only, the first ones.
         duration_s: Seconds from start to end.
         record: Everything needed to repeat the run, as plain JSON.
+        collected: What other averages made of the run, by name.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -109,6 +130,7 @@ class RunResult:
     head_only_steps: int
     duration_s: float
     record: Mapping[str, JsonValue]
+    collected: Mapping[str, Collected] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:

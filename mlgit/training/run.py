@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.determinism import deterministic_kernels
 from mlgit.models.network import Network
+from mlgit.objects import JsonValue
 from mlgit.progress import NoProgress, Progress
 from mlgit.tasks.split import Split, TrainingSplit, ValidationSplit
 from mlgit.training.borrow import borrowed
@@ -16,12 +20,13 @@ from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.inputs import feature_inputs, image_inputs
 from mlgit.training.loop import Loop
-from mlgit.training.method import Method
+from mlgit.training.method import Method, check_collect
 from mlgit.training.randomness import seeded_layers
 from mlgit.training.record import run_record
 from mlgit.training.registry import LOSSES, TRAJECTORIES
-from mlgit.training.result import RunResult
+from mlgit.training.result import Collected, RunResult
 from mlgit.training.snapshot import Saves
+from mlgit.training.track import Outcome
 from mlgit.training.updates import Updates
 
 DEFAULT_METHOD = Method()
@@ -41,6 +46,7 @@ def train(
     head_only: bool = False,
     freeze_statistics: bool = True,
     method: Method = DEFAULT_METHOD,
+    collect: Sequence[str] = (),
     execution: Execution = DEFAULT_EXECUTION,
     saves: Saves | None = None,
     progress: Progress | None = None,
@@ -68,6 +74,8 @@ def train(
         freeze_statistics: Keep the running means and variances of batch normalisation; its scale and shift are trained
             all the same. False is for training from scratch, which has no statistics worth keeping.
         method: The loss, and which average along the run the result is.
+        collect: Averages of the same run to return beside the result, which they do not change; rows of
+            ``TRAJECTORIES`` other than ``none`` and the method's own, each once.
         execution: Precision, layout, compilation and parts of batches.
         saves: Where the state of the run is kept. What it holds is gone on with, to the same bits on a CPU.
         progress: Told of each step.
@@ -77,7 +85,8 @@ def train(
 
     Raises:
         InvalidInputError: An empty or mismatched split, labels beyond the head's classes, a seed out of range, a batch
-            too small for statistics, or more frozen steps than steps.
+            too small for statistics, more frozen steps than steps, or averages that cannot be collected.
+        NotFoundError: No such average.
         JobFailedError: The loss or the predictions are not finite any more; the step is named.
 
     Reference:
@@ -86,6 +95,7 @@ def train(
         are not computed in these.
     """
     _check_splits(network, training, validation)
+    check_collect(collect, method)
     _check_options(hyper, seed, freeze_first=freeze_featurizer_first and not head_only)
     if not (freeze_statistics or head_only):
         _check_variance(training, hyper)
@@ -107,14 +117,31 @@ def train(
             inputs,
             hyper,
             updates=Updates(network, inputs, hyper, LOSSES.get(method.loss)(method), execution),
-            trajectory=(trajectory := TRAJECTORIES.get(method.average)(network, method)),
+            trajectory=TRAJECTORIES.get(method.average)(network, method),
             head_steps=head_steps,
             freeze_statistics=freeze_statistics,
+            collected={name: TRAJECTORIES.get(name)(network, method) for name in collect},
             saves=saves,
         )
         with (progress or NoProgress()).task(title, total=hyper.steps) as bar:
             outcome = loop.run(bar)
     duration_s = outcome.before_s + time.perf_counter() - started
+    record = partial(
+        run_record,
+        hyper=hyper,
+        seed=seed,
+        head_only_steps=head_steps,
+        freeze_statistics=freeze_statistics or head_only,
+        training=training,
+        validation=validation,
+        execution=execution,
+        device=device,
+        duration_s=duration_s,
+    )
+    collected = {
+        name: _collected(each, record(method=replace(method, average=name), outcome=each))
+        for name, each in outcome.collected.items()
+    }
     return RunResult(
         weights=outcome.weights,
         last_weights=outcome.last_weights,
@@ -125,20 +152,18 @@ def train(
         resumed_from=outcome.resumed_from,
         head_only_steps=head_steps,
         duration_s=duration_s,
-        record=run_record(
-            hyper=hyper,
-            seed=seed,
-            head_only_steps=head_steps,
-            freeze_statistics=freeze_statistics or head_only,
-            training=training,
-            validation=validation,
-            outcome=outcome,
-            method=method,
-            average=trajectory.record(),
-            execution=execution,
-            device=device,
-            duration_s=duration_s,
-        ),
+        record=record(method=method, outcome=outcome),
+        collected=collected,
+    )
+
+
+def _collected(outcome: Outcome, record: Mapping[str, JsonValue]) -> Collected:
+    return Collected(
+        weights=outcome.weights,
+        last_weights=outcome.last_weights,
+        best=outcome.best,
+        last=outcome.last,
+        record=record,
     )
 
 

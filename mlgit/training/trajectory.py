@@ -41,6 +41,11 @@ class Trajectory(ABC):
         """Let the network have, within the block, the weights that an evaluation measures."""
         yield
 
+    @property
+    def measures_live(self) -> bool:
+        """Whether ``measured`` leaves the weights of the moment, so that averages can share their evaluation."""
+        return type(self).measured is Trajectory.measured
+
     def evaluated(self, step: int, id_loss: float) -> None:
         """Take notice of an evaluation.
 
@@ -113,6 +118,11 @@ class MovingAverage(Trajectory):
         finally:
             with torch.no_grad():
                 self._mean.restore(live)
+
+    @property
+    def measures_live(self) -> bool:
+        """Whether the mean has not begun."""
+        return not self._mean.count
 
     def record(self) -> dict[str, JsonValue]:
         """Return how many weights were averaged in all."""

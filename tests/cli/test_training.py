@@ -233,3 +233,29 @@ def test_options_of_a_training_that_is_not_asked_for_are_refused(
     assert "--steps" in ran.stderr
     assert not (tmp_path / "copy").exists()
     assert fingerprint(day) == before
+
+
+def test_averages_of_one_run_are_collected_onto_branches_of_their_own(mlgit: Callable, day: Path) -> None:
+    collect = ["--collect", "moving", "--collect", "swad"]
+    ran = mlgit("train", "--task", "digit", "--from", "main", "--onto", "d/run", *collect, *SHORT)
+    assert ran.exit_code == 0, ran
+    for branch in ("d/run", "d/moving/run", "d/swad/run"):
+        made = json.loads(mlgit("show", branch, "--json").stdout)["commit"]["made"]
+        assert f"[{branch} " in ran.stdout
+        assert made["arguments"][-len(SHORT) - 4 : -len(SHORT)] == collect
+    assert mlgit("train", "--task", "digit", "--from", "main", "--onto", "d/two", *SHORT).exit_code == 0
+
+
+def test_nothing_is_collected_without_branches(mlgit: Callable, day: Path, fingerprint: Fingerprint) -> None:
+    before = fingerprint(day)
+    for verb in (["train"], ["commit", "--train", "-m", "x"], ["commit", "-m", "x"]):
+        ran = mlgit(
+            *verb, "--task", "digit", *(SHORT if verb[-1] != "x" or "--train" in verb else []), "--collect", "moving"
+        )
+        assert (ran.exit_code, ran.stdout) == (2, ""), ran
+        assert "--collect" in ran.stderr
+    for average in ("none", "moving"):
+        ran = mlgit("train", "--task", "digit", "--onto", "d/x", "--average", "moving", "--collect", average)
+        assert ran.exit_code == 2
+    assert mlgit("train", "--task", "digit", "--onto", "d/x", "--collect", "swat").exit_code == 10
+    assert fingerprint(day) == before

@@ -23,6 +23,8 @@ WAYS = {
     "plain": {},
     "moving": {"method": Method(average="moving", average_from=3)},
     "swad": {"method": Method(average="swad", swad_converge=2, swad_patience=2)},
+    "collecting": {"collect": ("swad", "moving"), "method": Method(average_from=3, swad_converge=2, swad_patience=2)},
+    "moving, collecting": {"collect": ("swad",), "method": Method(average="moving", average_from=3, swad_converge=1)},
     "coral": {"method": Method(loss="coral")},
     "statistics": {"freeze_statistics": False},
     "head only": {"head_only": True},
@@ -99,6 +101,14 @@ def test_a_killed_and_resumed_run_has_the_bits_of_one_that_was_not(network, spli
         assert result.history == whole.history
         assert (result.best, result.last, result.metrics) == (whole.best, whole.last, whole.metrics)
         assert result.record["method"] == whole.record["method"]
+        assert tuple(result.collected) == way.get("collect", ())
+        for name, wanted in whole.collected.items():
+            found = result.collected[name]
+            assert same(found.weights, wanted.weights)
+            assert same(found.last_weights, wanted.last_weights)
+            assert (found.best, found.last) == (wanted.best, wanted.last)
+            for key in ("method", "history", "best_step"):
+                assert found.record[key] == wanted.record[key]
 
 
 def test_saving_changes_nothing_and_happens_when_it_should(network, splits, cpu):
