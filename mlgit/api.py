@@ -15,10 +15,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
 from mlgit import repository as core
+from mlgit.errors import InvalidInputError
 from mlgit.objects import CommitId, JsonValue, Manifest, Stage
 from mlgit.porcelain import branch
 from mlgit.porcelain import clone as cloning
@@ -341,13 +343,31 @@ class Repository(core.Repository):
         *,
         task: str | None = None,
         options: MergeOptions | None = None,
+        onto: str | None = None,
+        start: str | None = None,
         dry_run: bool = False,
         runtime: Runtime | None = None,
     ) -> MergeResult:
-        """Average commits after checking the paths between them; see ``mlgit.porcelain.merge``."""
-        from mlgit.porcelain.merge import merge  # noqa: PLC0415 - imports torch
+        """Average commits after checking the paths between them; see ``mlgit.porcelain.merge``.
 
-        return merge(self, revisions, message, task=task, options=options, dry_run=dry_run, runtime=_runtime(runtime))
+        With ``onto`` the result goes onto a new branch of that name, which goes on from ``start`` if that is given;
+        HEAD and the working directory are left alone (see ``mlgit.porcelain.merge_onto``).
+        """
+        from mlgit.porcelain.merge import merge  # noqa: PLC0415 - imports torch
+        from mlgit.porcelain.merge_onto import merge_onto  # noqa: PLC0415 - imports torch
+
+        if onto is None and start is not None:
+            raise InvalidInputError("`start` belongs to `onto`", kind="usage", hint="a merge goes on from HEAD")
+        run = merge if onto is None else partial(merge_onto, branch=onto, start=start)
+        return run(
+            self,
+            revisions,
+            message=message,
+            task=task,
+            options=options,
+            dry_run=dry_run,
+            runtime=_runtime(runtime),
+        )
 
     def lmc(
         self, *revisions: str, task: str, grid: str = "full", trial: int = 0, runtime: Runtime | None = None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlgit.cli.context import Context
 from mlgit.cli.evaluate import Revisions
 from mlgit.cli.options import DryRun, Force
-from mlgit.cli.output import Styled
+from mlgit.cli.output import Output, Styled
 from mlgit.cli.training_options import Device, OptionalTask, Trial, TrustCode, runtime
+from mlgit.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mlgit.porcelain.merge import MergeResult
 
 Tolerance = Annotated[
     float | None,
@@ -23,7 +28,7 @@ def merge(
     revisions: Revisions,
     *,
     message: Annotated[str, typer.Option("-m", "--message", help="Why; the first line is the subject.")] = "",
-    strategy: Annotated[str, typer.Option("--strategy", help="uniform, greedy or fusing.")] = "uniform",
+    strategy: Annotated[str, typer.Option("--strategy", help="uniform, greedy, fusing or wise.")] = "uniform",
     task: OptionalTask = None,
     lmc: Annotated[
         str | None,
@@ -38,6 +43,19 @@ def merge(
         list[str] | None, typer.Option("--set", help="A parameter of the strategy.", metavar="KEY=VALUE")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of `fusing`.")] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option("--pretrained", help="Of `wise`: which of the two is the pretrained end.", metavar="REV"),
+    ] = None,
+    onto: Annotated[
+        str | None,
+        typer.Option(
+            "--onto", help="Commit onto this new branch; leave HEAD and the working directory alone.", metavar="BRANCH"
+        ),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="With --onto: the commit the branch goes on from.", metavar="REV")
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     trial: Trial = 0,
@@ -47,43 +65,62 @@ def merge(
     """Average models and advance the current branch to the result.
 
     `uniform` is the plain mean. `greedy` takes models by falling ID validation accuracy and keeps each that does not
-    lower that of the mean. `fusing` draws a random average of featurizers to start a training from.
+    lower that of the mean. `fusing` draws a random average of featurizers to start a training from. `wise` takes the
+    point between a fine-tuned model and its pretrained one with the best ID validation accuracy, or the one that
+    `--set share=L` names: L is the share of the pretrained model.
 
     With a task, the straight path between every two members is measured first. A violated path is a conflict: exit
     code 1, the pair is named, and nothing is written; --force merges all the same, and the record says so.
+
+    With --onto the merge is committed straight onto a new branch, which begins with it unless --from is given; many
+    processes may do this at once.
     """
     from mlgit.cli.task import parse_values
-    from mlgit.cli.views import percent
     from mlgit.porcelain.merge import MergeOptions, criterion
     from mlgit.porcelain.merge import merge as combine
+    from mlgit.porcelain.merge_onto import merge_onto
 
-    repository, output = context.repository(), context.output
-    parameters = {**parse_values(values or []), **({} if seed is None else {"seed": seed})}
-    found = combine(
+    if start is not None and onto is None:
+        raise InvalidInputError("`--from` belongs to `--onto`", kind="usage", hint="a merge goes on from HEAD")
+    repository = context.repository()
+    parameters = parse_values(values or []) | {
+        key: value for key, value in (("seed", seed), ("pretrained", pretrained)) if value is not None
+    }
+    text = message or ("dry run" if dry_run else "")
+    options = MergeOptions(
+        strategy=strategy,
+        parameters=parameters,
+        statistics=statistics,
+        lmc=lmc,
+        criterion=criterion(tolerance),
+        force=force,
+        trial=trial,
+    )
+    run = combine if onto is None else partial(merge_onto, branch=onto, start=start)
+    found = run(
         repository,
         revisions,
-        message or ("dry run" if dry_run else ""),
+        message=text,
         task=task,
-        options=MergeOptions(
-            strategy=strategy,
-            parameters=parameters,
-            statistics=statistics,
-            lmc=lmc,
-            criterion=criterion(tolerance),
-            force=force,
-            trial=trial,
-        ),
+        options=options,
         dry_run=dry_run,
         runtime=runtime(device, trust_code),
         actor=context.actor(repository),
         progress=context.progress,
     )
+    _print(context.output, found, onto)
+
+
+def _print(output: Output, found: MergeResult, branch: str | None) -> None:
+    from mlgit.cli.views import percent
+
     for note in found.notes:
         output.warn(note)
     if found.id is None or found.commit is None:
         output.note("the models fit together; nothing was written")
         return
-    output.line("[", Styled(found.id.short, "id"), "] ", found.commit.subject)
+    place = () if branch is None else (Styled(branch, "ref"), " ")
+    output.line("[", *place, Styled(found.id.short, "id"), "] ", found.commit.subject)
     for member, coefficient in found.members.items():
         output.line("  ", Styled(member.short, "id"), f" {coefficient:.4g}" if coefficient else " left out")
     count = len(found.curves)

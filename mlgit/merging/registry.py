@@ -16,5 +16,6 @@ MERGE_STRATEGIES: Registry[type[MergeStrategy]] = Registry(
         "fusing": "mlgit.merging.fusing:Fusing",
         "greedy": "mlgit.merging.greedy:GreedySoup",
         "uniform": "mlgit.merging.uniform:UniformAverage",
+        "wise": "mlgit.merging.wise:WiseInterpolation",
     },
 )

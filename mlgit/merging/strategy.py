@@ -65,14 +65,18 @@ class Merged:
 class MergeStrategy(ABC):
     """One way to combine weights. Subclasses are final; their fields are the parameters.
 
-    A subclass sets ``name``, ``reference`` and ``summary`` and writes ``combine`` and ``problems``; nothing else is
-    overridden. ``mlgit.testing.merge_strategy`` holds the contract it has to pass.
+    A subclass sets ``name``, ``reference`` and ``summary`` and writes ``combine`` and ``problems``; where candidates
+    have roles, also ``pool_problems``. Nothing else is overridden. ``mlgit.testing.merge_strategy`` holds the contract
+    it has to pass.
 
     Attributes:
         name: As in the table of strategies; written into commits.
         reference: Paper with arXiv id.
         summary: One line for lists, lower case, no full stop.
-        needs_evaluation: Whether ``merge`` cannot work without an ``evaluate`` function.
+        needs_evaluation: Whether ``merge`` cannot work without an ``evaluate`` function. A subclass sets it to True, or
+            makes it a property where it depends on the parameters.
+        exactly: How many candidates there must be; None: any number.
+        label_fields: Fields that hold the label of a candidate. Whoever takes parameters from people resolves them.
         order_matters: Whether the result may depend on the order of the candidates. False: they are sorted first.
         statistics: What becomes of batch-norm statistics: ``require-equal``, ``average`` or ``first``.
 
@@ -83,8 +87,9 @@ class MergeStrategy(ABC):
     name: ClassVar[str]
     reference: ClassVar[str]
     summary: ClassVar[str]
-    needs_evaluation: ClassVar[bool] = False
     order_matters: ClassVar[bool] = False
+    exactly: ClassVar[int | None] = None
+    label_fields: ClassVar[tuple[str, ...]] = ()
 
     statistics: Statistics = "require-equal"
 
@@ -99,9 +104,19 @@ class MergeStrategy(ABC):
                 hint="; ".join(f"{field.name} is {field.default!r} by default" for field in dataclasses.fields(self)),
             )
 
+    @property
+    def needs_evaluation(self) -> bool:
+        """Whether there must be an ``evaluate`` function."""
+        return False
+
     @abstractmethod
     def problems(self) -> Sequence[str]:
         """Return what is wrong with the values of the subclass's own fields, one sentence each; types are checked."""
+
+    def pool_problems(self, labels: Sequence[str]) -> Sequence[str]:
+        """Return what is wrong with the choice of candidates, one sentence each; their number is checked."""
+        del labels
+        return ()
 
     @abstractmethod
     def combine(self, pool: tuple[Candidate, ...], evaluate: Evaluate) -> Combination:
@@ -111,6 +126,30 @@ class MergeStrategy(ABC):
             pool: At least one candidate, labels unique, in canonical order unless ``order_matters``.
             evaluate: Scores weights on the data that selection may see; raises when the caller gave none.
         """
+
+    @final
+    def check_pool(self, labels: Sequence[str]) -> None:
+        """Refuse a choice of candidates that the strategy can do nothing with; ``merge`` does the same.
+
+        Args:
+            labels: The candidates, each once.
+
+        Raises:
+            InvalidInputError: Too few or too many, or the one that a parameter names is missing.
+        """
+        if self.exactly is not None and len(labels) != self.exactly:
+            raise InvalidInputError(
+                f"merge strategy '{self.name}' takes exactly {self.exactly} models, not {len(labels)}",
+                kind="candidate-count",
+                hint="name just these, or use another strategy",
+            )
+        problems = self.pool_problems(labels)
+        if problems:
+            raise InvalidInputError(
+                f"bad parameters for merge strategy '{self.name}': " + "; ".join(problems),
+                kind="bad-parameter",
+                hint="name one of " + ", ".join(short(label) for label in labels[:10]),
+            )
 
     @final
     def merge(self, candidates: Sequence[Candidate], evaluate: Evaluate | None = None) -> Merged:
@@ -124,12 +163,14 @@ class MergeStrategy(ABC):
             The merged weights, bit-identical for every order of ``candidates`` unless ``order_matters``.
 
         Raises:
-            InvalidInputError: No candidate, a label twice, or no ``evaluate`` where it is needed.
+            InvalidInputError: No candidate, a label twice, not the candidates the strategy needs (``check_pool``), or
+                no ``evaluate`` where it is needed.
             IncompatibleWeightsError: The weights do not fit together; the differences are listed.
         """
         if self.needs_evaluation and evaluate is None:
             raise _needs_evaluation(self.name)
         pool = canonical(candidates, keep_order=self.order_matters)
+        self.check_pool([candidate.label for candidate in pool])
         combined = self.combine(pool, evaluate or _Refusal(self.name))
         coefficients = dict(zip((c.label for c in pool), combined.coefficients, strict=True))
         record: dict[str, JsonValue] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from mlgit.errors import InvalidInputError
 from mlgit.merging.connectivity import GRIDS
 from mlgit.merging.criterion import Criterion, Definition
+from mlgit.merging.registry import MERGE_STRATEGIES
 from mlgit.merging.strategy import MergeStrategy, make_strategy
 from mlgit.objects import CommitId, JsonValue
 from mlgit.porcelain.actor import check_text
@@ -25,7 +26,8 @@ class MergeOptions:
 
     Attributes:
         strategy: A row of ``MERGE_STRATEGIES``.
-        parameters: The strategy's fields -> values.
+        parameters: The strategy's fields -> values. Where one names a candidate (``pretrained`` of ``wise``), any
+            revision does.
         statistics: What becomes of batch-norm statistics that differ: ``require-equal`` refuses, ``average`` and
             ``first`` do what they say, ``recompute`` measures them anew on the task's training data. ``auto`` does that
             when a task is given, and refuses otherwise.
@@ -92,12 +94,23 @@ def plan(
     if not message.strip():
         raise InvalidInputError("a merge needs a message", kind="no-message", hint='give one with `-m "…"`')
     check_text(message, "the message")
+    how = replace(how, parameters=_resolved(repository, how))
     strategy = _strategy(how)
     lmc = _lmc_mode(how, strategy, task)
     ids = tuple(sorted(repository.resolve_many(revisions)))
+    strategy.check_pool(ids)
     if task is not None:
         find_definition(repository, task)
     return Plan(strategy=strategy, lmc=lmc, ids=ids, message=message, task=task, how=how)
+
+
+def _resolved(repository: Repository, how: MergeOptions) -> dict[str, JsonValue]:
+    """Return the parameters with commit ids in the place of revisions."""
+    fields = MERGE_STRATEGIES.get(how.strategy).label_fields
+    return {
+        key: repository.resolve(value) if key in fields and isinstance(value, str) and value else value
+        for key, value in (how.parameters or {}).items()
+    }
 
 
 def _strategy(how: MergeOptions) -> MergeStrategy:

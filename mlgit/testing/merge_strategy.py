@@ -81,6 +81,15 @@ class MergeStrategyContract(ABC):
     def strategy(self) -> MergeStrategy:
         """Return the strategy under test."""
 
+    def _pool(self, seeds: Sequence[int]) -> list[Candidate]:
+        """Return as many candidates as there are seeds, or as the strategy takes."""
+        return reference_pool(seeds[: self.strategy().exactly or len(seeds)])
+
+    def _needs_to_take(self, count: int) -> None:
+        exactly = self.strategy().exactly
+        if exactly not in (None, count):
+            pytest.skip(f"takes {exactly} models")
+
     def _merge(self, candidates: Sequence[Candidate]) -> Merged:
         return self.strategy().merge(candidates, reference_evaluate)
 
@@ -96,6 +105,7 @@ class MergeStrategyContract(ABC):
 
     def test_one_model_comes_back_as_it_is(self) -> None:
         """M = 1 changes no bit, be it a negative zero or a NaN."""
+        self._needs_to_take(1)
         (candidate,) = reference_pool([1])
         weights = dict(candidate.weights) | {"features.odd": torch.tensor([-0.0, math.nan, math.inf])}
         merged = self._merge([Candidate(candidate.label, weights)])
@@ -105,12 +115,14 @@ class MergeStrategyContract(ABC):
     @pytest.mark.parametrize("count", [2, 3, 7])
     def test_equal_models_merge_to_themselves(self, count: int) -> None:
         """Averaging is idempotent, bit for bit."""
+        self._needs_to_take(count)
         merged = self._merge(reference_pool([5] * count))
         assert_same_weights(merged.weights, reference_weights(5))
 
-    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("count", [1, 2, 3])
     def test_the_inputs_are_left_unchanged(self, count: int) -> None:
         """Neither during the merge nor by changing its result."""
+        self._needs_to_take(count)
         pool = reference_pool(range(1, count + 1))
         merged = self._merge(pool)
         for tensor in merged.weights.values():
@@ -119,10 +131,10 @@ class MergeStrategyContract(ABC):
             assert_same_weights(candidate.weights, reference_weights(seed))
 
     def test_the_order_of_arguments_does_not_matter_unless_declared(self) -> None:
-        """Bits, coefficients and record are those of the first order for all 24."""
+        """Bits, coefficients and record are those of the first order for all of them."""
         if self.strategy().order_matters:
             pytest.skip("declares that order matters")
-        pool = reference_pool([1, 2, 3, 4])
+        pool = self._pool([1, 2, 3, 4])
         expected = self._merge(pool)
         for order in itertools.permutations(pool):
             merged = self._merge(order)
@@ -132,7 +144,7 @@ class MergeStrategyContract(ABC):
 
     def test_coefficients_stand_beside_their_labels_and_sum_to_one(self) -> None:
         """In the order of the arguments, also where that is not the canonical one."""
-        pool = reference_pool([1, 2, 3, 4, 5])[::-1]
+        pool = self._pool([1, 2, 3, 4, 5])[::-1]
         merged = self._merge(pool)
         assert merged.labels == tuple(candidate.label for candidate in pool)
         assert len(merged.coefficients) == len(pool)
@@ -140,7 +152,7 @@ class MergeStrategyContract(ABC):
 
     def test_the_record_is_canonical_json_with_strategy_parameters_and_coefficients(self) -> None:
         """So it can be part of a commit."""
-        merged = self._merge(reference_pool([1, 2, 3]))
+        merged = self._merge(self._pool([1, 2, 3]))
         assert canonical_json(merged.record)
         assert merged.record["strategy"] == self.strategy().name
         assert merged.record["parameters"] == self.strategy().parameters()
@@ -153,7 +165,7 @@ class MergeStrategyContract(ABC):
             torch.manual_seed(seed)
             random.seed(seed)
             before = torch.get_rng_state(), random.getstate()
-            results.append(self._merge(reference_pool([1, 2, 3])))
+            results.append(self._merge(self._pool([1, 2, 3])))
             assert torch.equal(before[0], torch.get_rng_state())
             assert before[1] == random.getstate()
         assert_same_weights(results[0].weights, results[1].weights)
@@ -177,7 +189,17 @@ class MergeStrategyContract(ABC):
         if change != "name":
             weights["features.scale"] = tensor[:3] if change == "shape" else tensor.float()
         with pytest.raises(IncompatibleWeightsError, match=r"features\.scale"):
-            self.strategy().merge([*reference_pool([1]), Candidate("other", weights)], _always_half)
+            self.strategy().merge([*reference_pool([1]), Candidate("model-1", weights)], _always_half)
+
+    def test_another_number_of_models_than_it_takes_is_refused(self) -> None:
+        """The error says how many there must be."""
+        exactly = self.strategy().exactly
+        if exactly is None:
+            pytest.skip("takes any number of models")
+        for count in (exactly - 1, exactly + 1):
+            if count > 0:
+                with pytest.raises(InvalidInputError, match=f"takes exactly {exactly} models, not {count}"):
+                    self._merge(reference_pool(range(count)))
 
     def test_a_strategy_that_selects_asks_for_data(self) -> None:
         """Without ``evaluate`` it is refused before anything is read."""

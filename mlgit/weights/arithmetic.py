@@ -132,12 +132,19 @@ def mix(members: Sequence[Weights], shares: Sequence[float], *, statistics: Stat
 
 
 def lazy_mix(
-    members: Sequence[Weights], shares: Sequence[float], *, statistics: Statistics = "require-equal"
+    members: Sequence[Weights],
+    shares: Sequence[float],
+    *,
+    statistics: Statistics = "require-equal",
+    labels: Sequence[str] | None = None,
 ) -> LazyAverage:
-    """Mix models; arguments, bits and errors are those of ``mix``, but the tensors are computed on demand."""
+    """Mix models; arguments, bits and errors are those of ``mix``, but the tensors are computed on demand.
+
+    ``labels`` are as in ``average``.
+    """
     if len(members) != len(shares) or not all(share >= 0 for share in shares) or not math.isclose(sum(shares), 1):
         raise InvalidInputError(
             f"the shares {list(shares)} must be one per model ({len(members)}), none negative, and sum to 1",
             kind="bad-coefficients",
         )
-    return LazyAverage(members, shares, 1.0, statistics, None)
+    return LazyAverage(members, shares, 1.0, statistics, labels)

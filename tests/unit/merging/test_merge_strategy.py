@@ -16,7 +16,7 @@ from mlgit.merging.strategy import make_strategy
 def test_listing_the_strategies_imports_no_torch() -> None:
     code = "import sys, mlgit.merging as m; print(m.MERGE_STRATEGIES.names(), 'torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "['fusing', 'greedy', 'uniform'] False"
+    assert ran.stdout.strip() == "['fusing', 'greedy', 'uniform', 'wise'] False"
 
 
 @pytest.mark.parametrize("name", MERGE_STRATEGIES.names())
