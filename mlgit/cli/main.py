@@ -51,6 +51,7 @@ VERBS: Mapping[str, Mapping[str, str]] = {
         "probe": "mlgit.cli.probe:probe",
         "train": "mlgit.cli.train:train",
         "sweep": "mlgit.cli.sweep:sweep",
+        "recipe": "mlgit.cli.recipe:recipe",
         "run": "mlgit.cli.run:run",
         "evaluate": "mlgit.cli.evaluate:evaluate",
     },

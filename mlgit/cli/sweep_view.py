@@ -25,12 +25,12 @@ _STYLES: dict[str, Style] = {"finished": "good", "failed": "bad", "running": "ti
 
 
 @contextmanager
-def watching(context: Context, runs: int, *, quiet: bool) -> Iterator[Callable[[RunState], None]]:
+def watching(context: Context, runs: int | None, *, quiet: bool) -> Iterator[Callable[[RunState], None]]:
     """Show what happens to the runs of a sweep within the block; yield what is to be told of it.
 
     Args:
         context: Says whether somebody looks at a terminal.
-        runs: How many there are.
+        runs: How many there are; None: several sweeps are made, and branches tell the runs apart.
         quiet: Show nothing.
     """
     from mlgit.cli.progress import TerminalProgress
@@ -47,8 +47,8 @@ def watching(context: Context, runs: int, *, quiet: bool) -> Iterator[Callable[[
     yield note
 
 
-def _line(state: RunState, runs: int) -> list[Part]:
-    number = f"run {state.run.number} of {runs} "
+def _line(state: RunState, runs: int | None) -> list[Part]:
+    number = f"run {state.run.number} of {runs} " if runs is not None else f"run {state.run.number} "
     took = "" if state.outcome is None else f" after {state.outcome.duration_s:.0f} s"
     if state.commit is None:
         code = state.outcome.exit_code if state.outcome else 1
@@ -63,8 +63,8 @@ def _live(bars: TerminalProgress) -> Iterator[Callable[[RunState], None]]:
 
     from mlgit.cli.tables import terminal_width
 
-    states: dict[int, RunState] = {}
-    began: dict[int, float] = {}
+    states: dict[str, RunState] = {}
+    began: dict[str, float] = {}
     console = Console(
         file=bars.stream,
         force_terminal=True,
@@ -76,10 +76,10 @@ def _live(bars: TerminalProgress) -> Iterator[Callable[[RunState], None]]:
     )
 
     def tell(state: RunState) -> None:
-        number = state.run.number
+        branch = state.run.branch
         if state.state == "running":
-            began[number] = time.monotonic()
-        states[number] = state
+            began[branch] = time.monotonic()
+        states[branch] = state
         if state.attempts and not live.is_started:  # not while the probe has its bar
             live.start()
         if live.is_started:
@@ -98,7 +98,7 @@ def _live(bars: TerminalProgress) -> Iterator[Callable[[RunState], None]]:
         live.stop()
 
 
-def _table(states: dict[int, RunState], began: dict[int, float], height: int) -> Table:
+def _table(states: dict[str, RunState], began: dict[str, float], height: int) -> Table:
     """Return the table of this moment; what is finished goes first where there is no room for all."""
     from rich.table import Table
 
@@ -108,7 +108,7 @@ def _table(states: dict[int, RunState], began: dict[int, float], height: int) ->
     for state in shown:
         cells = [clean(part.text if isinstance(part, Styled) else part or "-") for part in _cells(state)]
         if state.state == "running":
-            cells[_STATE] += f" {time.monotonic() - began[state.run.number]:.0f} s"
+            cells[_STATE] += f" {time.monotonic() - began[state.run.branch]:.0f} s"
         table.add_row(*(cells[index] for index in _LIVE))
     return table
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mlgit.errors import CorruptObjectError, InvalidInputError
+from mlgit.errors import ConflictError, CorruptObjectError, InvalidInputError
 from mlgit.fileio import read_file, write_file
 from mlgit.objects.encoding import parse_json
+from mlgit.porcelain.in_progress import in_progress
 from mlgit.recipes.results import Study
 from mlgit.repository import Repository
 from mlgit.storage.sealed import seal, unseal
@@ -66,3 +69,23 @@ def studies(repository: Repository, *, task: str | None = None, name: str | None
     folders = sorted(path.parent for path in (repository.folder / FOLDER).glob(f"*/*/*/{FILE}"))
     found = [study for study in map(read_study, folders) if study is not None]
     return tuple(each for each in found if task in (None, each.task) and name in (None, each.name))
+
+
+@contextmanager
+def studying(folder: Path) -> Iterator[None]:
+    """Let no other process work on a study meanwhile.
+
+    Raises:
+        ConflictError: Another process does.
+        FileSystemError: The operating system refused.
+    """
+    with in_progress(folder / "lock", folder / FILE, _refusal):
+        yield
+
+
+def _refusal(who: str) -> ConflictError:
+    return ConflictError(
+        f"recipes of this study are in progress: {who}",
+        kind="study-in-progress",
+        hint="wait for them, or give this study another `--name`",
+    )
