@@ -9,13 +9,15 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from mlgit.errors import ConflictError, InvalidInputError, JobFailedError
-from mlgit.objects import Stage, TensorId
+from mlgit.objects import CommitId, Stage, TensorId
+from mlgit.porcelain import train_onto
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.fsck import fsck
 from mlgit.porcelain.gc import gc
@@ -34,6 +36,7 @@ HYPER = HyperParameters(lr=1e-3, dropout=0.3, batch_per_domain=4, steps=12, eval
 OPTIONS = TrainOptions(
     hyper=HYPER, seed=3, save_every=SaveEvery(steps=2), method=Method(average="moving", average_from=4)
 )
+COLLECT = ("moving", "swad")
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
@@ -158,6 +161,52 @@ def test_a_run_killed_at_any_point_is_resumed_to_the_same_bits(
         abandon_runs(repository, "digit")  # one that was killed after its end, before it had let go of its saves
         give_up(repository)
         assert [path.name for path in (repository.folder / "runs").iterdir()] == []
+
+
+def onto(repository: Repository, branch: str) -> None:
+    train_onto.train_onto(
+        repository, "digit", branch, start="aux/parity", options=replace(OPTIONS, method=Method(), collect=COLLECT)
+    )
+
+
+def branches_of(repository: Repository, branch: str) -> dict[str, CommitId]:
+    names = [branch, *(train_onto.collected_branch(branch, name) for name in COLLECT)]
+    found = repository.branches()
+    return {name: found[name] for name in names if name in found}
+
+
+def test_a_run_killed_at_any_point_leaves_all_that_it_collects_in_the_end(
+    repo: Repository, count: Callable[[int, int], int]
+) -> None:
+    onto(repo, "once/run")  # what happens only once, as imports, is no part of the count
+    wanted = [repo.commit_of(each).manifest for each in branches_of(repo, "once/run").values()]
+    commits: list[int] = []
+
+    def reach(number: int, frame: FrameType) -> None:
+        if frame.f_code is train_onto._commit.__code__:
+            commits.append(number)
+
+    calls = counting(lambda: onto(Repository(repo.root), "twice/run"), reach)
+    draws = random.Random(0)
+    for number in range(count(4, 50)):
+        point = draws.randint(*((commits[0], calls * 99 // 100) if number % 2 else (1, commits[0])))
+
+        def die(reached: int, _: FrameType, point: int = point) -> None:
+            if reached == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        branch = f"killed/run-{number}"
+        ended = forked(lambda die=die, branch=branch: counting(lambda: onto(Repository(repo.root), branch), die))  # type: ignore[misc]
+        assert os.WIFSIGNALED(ended)
+        repository = Repository(repo.root)
+        repository.settle()
+        if branch not in repository.branches():
+            onto(repository, branch)
+            assert saved_runs(repository) == []
+        found = [repository.commit_of(each) for each in branches_of(repository, branch).values()]
+        assert [commit.manifest for commit in found] == wanted, f"killed at call {point} of {calls}"
+        assert fsck(repository).sound
+        abandon_runs(repository, "digit")  # one that was killed after its end, before it had let go of its saves
 
 
 def test_a_resumed_run_says_so_and_its_commit_too(repo: Repository) -> None:

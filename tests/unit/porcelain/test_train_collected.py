@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError, NotFoundError
-from mlgit.objects import Commit, TensorId
+from mlgit.objects import Commit, Stage, TensorId
 from mlgit.porcelain.branch import create_branch, delete_branch
 from mlgit.porcelain.fsck import fsck
+from mlgit.porcelain.open_model import open_named_task
+from mlgit.porcelain.run_saves import run_key
 from mlgit.porcelain.saved_runs import saved_runs
+from mlgit.porcelain.sweep import SweepOptions, sweep
 from mlgit.porcelain.sweep_plan import training_arguments
-from mlgit.porcelain.train import TrainOptions, train
+from mlgit.porcelain.train import TrainOptions, _inputs, train
 from mlgit.porcelain.train_onto import OntoResult, collected_branch, train_onto
 from mlgit.progress import NoProgress
 from mlgit.repository import Repository
@@ -84,6 +88,16 @@ def test_what_is_collected_is_part_of_the_run_only_when_there_is_any(repo: Repos
         for number, collect in enumerate([(), ("moving",), ("moving", "swad"), ("swad", "moving")])
     ]
     assert len(set(keys)) == 3
+    inputs = _inputs(
+        open_named_task(repo, "digit"),
+        repo.commit_of(repo.branches()["new/0"]).parents,
+        Stage.TARGET,
+        OPTIONS,
+        torch.device("cpu"),
+    )
+    assert "collect" not in inputs
+    assert run_key(inputs) == keys[0]
+    assert run_key(inputs | {"collect": ["moving", "swad"]}) == keys[2]
     assert keys[2] == keys[3]
     options = training_arguments(OPTIONS)
     assert "--collect" not in options
@@ -188,3 +202,17 @@ def test_a_run_killed_between_its_branches_ends_with_all_of_them(
     assert whole.done.key == repo.commit_of(repo.branches()["d/run"]).made["run"]
     assert saved_runs(repo) == []
     assert fsck(repo).sound
+
+
+def test_the_runs_of_a_sweep_collect_too(repo: Repository) -> None:
+    options = SweepOptions(runs=2, name="s", training=replace(COLLECTING, keep="last"))
+    found = sweep(repo, "digit", ["main"], options)
+    found.raise_failed()
+    for run in (0, 1):
+        commits = [repo.commit_of(repo.branches()[f"digit/{part}s-{run}"]) for part in ("", "moving/", "swad/")]
+        assert len({commit.manifest for commit in commits}) == 3
+        assert {commit.made["job"] for commit in commits} == {found.runs[run].run.job.identity}
+        assert len({commit.made["run"] for commit in commits}) == 1
+    before = repo.branches()
+    assert [each.attempts for each in sweep(repo, "digit", ["main"], options).runs] == [0, 0]
+    assert repo.branches() == before
