@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Protocol
 
 from mlgit.errors import InvalidInputError
 from mlgit.executors.job import Job, Resources
@@ -90,6 +91,17 @@ class PlannedRun:
     job: Job
 
 
+class StartRule(Protocol):
+    """Says where each run of a sweep starts."""
+
+    def of(self, run: int) -> tuple[Initialisation, CommitId]:
+        """Return what a run starts from: what it is, and the commit.
+
+        Args:
+            run: Its number, from 0.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Starts:
     """What the runs of a sweep start from.
@@ -157,7 +169,7 @@ def _auxiliary_task(repository: Repository, commit_id: CommitId) -> str:
 
 def plan(
     task: Task,
-    starts: Starts,
+    starts: StartRule,
     options: SweepOptions,
     *,
     runtime: Runtime = DEFAULT_RUNTIME,
