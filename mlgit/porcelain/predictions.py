@@ -13,13 +13,14 @@ from mlgit.errors import InvalidInputError
 from mlgit.evaluation.cache import MAX_BYTES, PredictionCache, Remembered
 from mlgit.models.network import Network
 from mlgit.objects import JsonValue, Manifest
+from mlgit.porcelain.model_code import code_of
 from mlgit.repository import Repository
 
 SETTING = "evaluation.cache"
 """How large the remembered predictions may be together: ``2GB``, ``500MB``, or ``off``."""
 _SIZE = re.compile(r"(\d{1,9})\s*([kMGT]?)B?")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SCHEMES = ("mlgit", "torchvision", "timm", "transformers")
+_SCHEMES = ("mlgit", "torchvision", "timm", "transformers", "python")
 
 
 def prediction_cache(repository: Repository) -> PredictionCache | None:
@@ -61,7 +62,7 @@ def forget_predictions(repository: Repository, *, dry_run: bool = False) -> int:
 
 
 def remembered(repository: Repository, manifest: Manifest, network: Network) -> Remembered | None:
-    """Return what is remembered of a module, or None: code from outside may change under the same name.
+    """Return what is remembered of a module, or None: nobody can say which code it runs; see ``code_of``.
 
     Args:
         repository: Where.
@@ -76,6 +77,9 @@ def remembered(repository: Repository, manifest: Manifest, network: Network) -> 
     if cache is None or scheme not in _SCHEMES:
         return None
     module: dict[str, JsonValue] = {"factory": manifest.factory, "head": network.head, "classes": network.num_classes}
+    if scheme == "python":
+        code = code_of(rest, network.module, repository.root)
+        return None if code is None else Remembered(cache, module | {"code": code})
     if scheme != "mlgit":
         with suppress(PackageNotFoundError):
             module["package"] = version(scheme)

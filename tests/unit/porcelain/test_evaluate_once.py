@@ -207,7 +207,7 @@ def test_a_setting_that_is_no_size_is_refused(repo: Repository, text: str) -> No
     assert caught.value.kind == "bad-setting"
 
 
-def test_models_of_code_from_outside_are_computed_each_time(repo: Repository) -> None:
+def test_models_of_code_that_cannot_be_found_are_computed_each_time(repo: Repository) -> None:
     from dataclasses import replace
 
     from mlgit.models.factories import build
