@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 
 from mlgit.errors import ConflictError, InvalidInputError, JobFailedError
 from mlgit.history.lineage import weight_ancestors
 from mlgit.models.device import resolve_device
+from mlgit.models.extras import library_versions
 from mlgit.models.network import Network
 from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor
@@ -19,22 +19,20 @@ from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_te
 from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.porcelain.pending_run import PendingRun, save_run
-from mlgit.porcelain.probe import PROBE_HYPER, ProbeResult, check_stage, pretrained_commit, shared_probe
+from mlgit.porcelain.probe import ProbeResult, check_stage, pretrained_commit, shared_probe
 from mlgit.porcelain.run_saves import StoredSaves, run_key
 from mlgit.porcelain.saved_runs import working_on
 from mlgit.porcelain.status import status
-from mlgit.porcelain.training_presets import preset_hyper
+from mlgit.porcelain.train_options import Keep, TrainOptions, fitted_hyper
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.execution import Execution
-from mlgit.training.hyper import HyperParameters
-from mlgit.training.method import Method, check_collect
+from mlgit.training.method import Method
 from mlgit.training.record import package_versions
 from mlgit.training.result import Collected, RunResult
-from mlgit.training.run import DEFAULT_EXECUTION, DEFAULT_METHOD
 from mlgit.training.run import train as run_training
-from mlgit.training.snapshot import DEFAULT_SAVES, SaveEvery
+from mlgit.training.snapshot import SaveEvery
 from mlgit.weights.stored import load
 from mlgit.worktree.scan import TENSOR_SUFFIX
 from mlgit.worktree.status import Change
@@ -55,87 +53,6 @@ __all__ = [
     "train",
     "trained",
 ]
-
-Keep = Literal["best", "last"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """How a run is made.
-
-    Attributes:
-        hyper: Hyper-parameters of the fine-tuning.
-        probe_hyper: Those of the linear probe, when it has to be trained first.
-        seed: Of the order of data, dropout and new classifiers.
-        trial: Number of the data split.
-        stage: ``pretrain``, ``auxiliary`` or ``target``; by default ``target`` for a task with a test domain and
-            ``auxiliary`` for one without.
-        method: Loss, and average along the run.
-        collect: Averages of the same run to leave beside what it leaves itself: rows of ``TRAJECTORIES`` other than
-            ``none`` and the method's own, each once. They change nothing of the run. Only for ``train_onto``.
-        execution: Precision, layout in memory, compilation, batches in parts.
-        keep: Which weights are left; None: the last ones of an auxiliary run, as the paper recycles them, the best ones
-            of others.
-        again: Allow a target run to start from weights that were trained on its own task.
-        save_every: When the state of the run is saved, from which a killed run goes on.
-        preset: ``paper``, whose numbers take the place of ``hyper`` and ``probe_hyper``; see ``preset_hyper``.
-        given: Field of ``HyperParameters`` -> value that goes before a preset's, and before what a sweep draws.
-
-    Raises:
-        InvalidInputError, NotFoundError: What cannot be collected.
-    """
-
-    hyper: HyperParameters = field(default_factory=HyperParameters)
-    probe_hyper: HyperParameters = PROBE_HYPER
-    seed: int = 0
-    trial: int = 0
-    stage: Stage | None = None
-    method: Method = DEFAULT_METHOD
-    collect: tuple[str, ...] = ()
-    execution: Execution = DEFAULT_EXECUTION
-    keep: Keep | None = None
-    again: bool = False
-    save_every: SaveEvery = DEFAULT_SAVES
-    preset: str | None = None
-    given: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_collect(self.collect, self.method)
-
-    def on(self, task: Task) -> TrainOptions:
-        """Return the options with the numbers of the preset for a task."""
-        if self.preset is None:
-            return self
-        hyper, probe = preset_hyper(self.preset, task.definition, self.given)
-        return replace(self, hyper=hyper, probe_hyper=probe)
-
-    def stage_on(self, task: Task) -> Stage:
-        """Return where the commit of a run on a task stands."""
-        return self.stage or (Stage.TARGET if task.test_domain else Stage.AUXILIARY)
-
-    def keep_at(self, stage: Stage) -> Keep:
-        """Return which weights a run of a stage leaves."""
-        return self.keep or ("last" if stage is Stage.AUXILIARY else "best")
-
-
-def fitted_hyper(given: Mapping[str, float]) -> HyperParameters:
-    """Return hyper-parameters with the paper's defaults for what was not given.
-
-    In a run shorter than the paper's, at most a fifth of the steps are head-only and there are ten evaluations.
-
-    Args:
-        given: Field of ``HyperParameters`` -> value.
-
-    Raises:
-        InvalidInputError: A value out of range.
-    """
-    usual = HyperParameters()
-    steps = max(int(given.get("steps", usual.steps)), 1)
-    fitted = {
-        "freeze_steps": min(usual.freeze_steps, steps // 5),
-        "eval_every": min(usual.eval_every, max(1, steps // 10)),
-    }
-    return usual.with_overrides({**fitted, **given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,27 +201,33 @@ def trained(
     base = repository.manifest_of(start)
     found, network = _initial(repository, opened, start, base, stage, how, runtime, actor, progress)
     parents = [Parent(start, Role.INIT)] + ([Parent(found.id, Role.HEAD)] if found else [])
-    inputs = _inputs(opened, parents, stage, how, resolve_device(runtime.device))
+    packages = {**package_versions(), **library_versions(base.factory)}
+    inputs = _inputs(opened, parents, stage, how, resolve_device(runtime.device), packages)
     key = run_key(inputs)
     saves = StoredSaves(repository, key, task=opened.name, start=start, steps=how.hyper.steps, every=how.save_every)
     with working_on(repository, key, wait_s=wait_s):
         if ready is not None:
             ready(key)
         result = _run(network, opened, stage, how, runtime, saves, progress, recycled=is_recycled(repository, start))
-        kept = _kept(result, opened, parents, stage, how)
-        collected = {name: _kept(each, opened, parents, stage, how) for name, each in result.collected.items()}
+        kept = _kept(result, opened, parents, stage, how, packages)
+        collected = {n: _kept(each, opened, parents, stage, how, packages) for n, each in result.collected.items()}
         yield Trained(key, base, kept, found, result.steps, result.resumed_from, collected)
         saves.drop()
 
 
 def _kept(
-    result: RunResult | Collected, task: Task, parents: Sequence[Parent], stage: Stage, how: TrainOptions
+    result: RunResult | Collected,
+    task: Task,
+    parents: Sequence[Parent],
+    stage: Stage,
+    how: TrainOptions,
+    packages: Mapping[str, JsonValue],
 ) -> Kept:
     """Return the weights to keep, and what a commit of them records."""
     keep = how.keep_at(stage)
     weights, measured = (result.last_weights, result.last) if keep == "last" else (result.weights, result.best)
     made = {**result.record, "command": "train", "trial": how.trial, "data_digest": task.data_digest}
-    made |= {"keep": keep, "preset": how.preset}
+    made |= {"keep": keep, "preset": how.preset, "packages": dict(packages)}
     reference = TaskRef(task.name, task.digest)
     run = PendingRun(stage=stage, task=reference, parents=tuple(parents), made=made, metrics=measured.metrics)
     return Kept(weights, run, measured.step)
@@ -344,7 +267,12 @@ def _run(
 
 
 def _inputs(
-    task: Task, parents: Sequence[Parent], stage: Stage, how: TrainOptions, device: torch.device
+    task: Task,
+    parents: Sequence[Parent],
+    stage: Stage,
+    how: TrainOptions,
+    device: torch.device,
+    packages: Mapping[str, JsonValue],
 ) -> dict[str, JsonValue]:
     """Return all that the weights along a run depend on, and what is to be collected of them."""
     collect: dict[str, JsonValue] = {"collect": sorted(how.collect)} if how.collect else {}
@@ -358,7 +286,7 @@ def _inputs(
         "seed": how.seed,
         "trial": how.trial,
         "device": device.type,
-        "packages": package_versions(),
+        "packages": dict(packages),
     }
 
 

@@ -19,8 +19,10 @@ from mlgit.porcelain.restore import restore
 from mlgit.porcelain.status import status
 from mlgit.porcelain.switch import switch
 from mlgit.porcelain.train import TrainOptions, fitted_hyper, train
+from mlgit.porcelain.train_onto import train_onto
 from mlgit.repository import Repository
 from mlgit.training.hyper import HyperParameters
+from mlgit.training.record import package_versions
 from mlgit.weights.stored import load
 
 Fingerprint = Callable[[Path], dict[str, str]]
@@ -252,3 +254,14 @@ def test_a_task_is_not_added_twice(repo: Repository) -> None:
 
     with pytest.raises(AlreadyExistsError, match="a task 'digit' exists"):
         add_task(repo, "digit", kind="digits")
+
+
+def test_the_library_that_a_model_comes_from_is_recorded_and_part_of_the_run(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train_onto(repo, "digit", "new/plain", start="main", options=options())
+    assert plain.commit.made["packages"] == package_versions()
+    monkeypatch.setattr("mlgit.porcelain.train.library_versions", lambda factory: {"timm": f"of {factory}"})
+    made = train_onto(repo, "digit", "new/timm", start="main", options=options())
+    assert made.commit.made["packages"] == {**package_versions(), "timm": "of mlgit:digits-cnn"}
+    assert made.done.key != plain.done.key

@@ -25,6 +25,7 @@ from mlgit.progress import NoProgress
 from mlgit.repository import Repository
 from mlgit.training.hyper import HyperParameters
 from mlgit.training.method import Method
+from mlgit.training.record import package_versions
 from mlgit.training.snapshot import SaveEvery
 
 HYPER = HyperParameters(lr=3e-3, batch_per_domain=4, steps=9, eval_every=2, freeze_steps=2)
@@ -94,6 +95,7 @@ def test_what_is_collected_is_part_of_the_run_only_when_there_is_any(repo: Repos
         Stage.TARGET,
         OPTIONS,
         torch.device("cpu"),
+        package_versions(),
     )
     assert "collect" not in inputs
     assert run_key(inputs) == keys[0]
