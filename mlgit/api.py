@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.merge import MergeOptions, MergeResult
     from mlgit.porcelain.open_model import Runtime
     from mlgit.porcelain.probe import ProbeResult
+    from mlgit.porcelain.recipe import RecipeOptions, RecipeResult
     from mlgit.porcelain.repack import RepackResult
     from mlgit.porcelain.reset import ResetResult
     from mlgit.porcelain.run import RunOptions, RunOutcome
@@ -318,6 +319,30 @@ class Repository(core.Repository):
             progress=progress,
         )
 
+    def recipe(
+        self,
+        *names: str,
+        task: str,
+        options: RecipeOptions,
+        place: Place | None = None,
+        dry_run: bool = False,
+        runtime: Runtime | None = None,
+        progress: Progress | None = None,
+    ) -> RecipeResult:
+        """Make strategies of the paper by name; see ``mlgit.porcelain.recipe``."""
+        from mlgit.porcelain.recipe import recipe  # noqa: PLC0415 - imports torch
+
+        return recipe(
+            self,
+            names,
+            task,
+            options,
+            place=place,
+            dry_run=dry_run,
+            runtime=_runtime(runtime),
+            progress=progress,
+        )
+
     def run(
         self,
         command: Sequence[str],
@@ -370,12 +395,18 @@ class Repository(core.Repository):
         )
 
     def lmc(
-        self, *revisions: str, task: str, grid: str = "full", trial: int = 0, runtime: Runtime | None = None
+        self,
+        *revisions: str,
+        task: str,
+        grid: str = "full",
+        split: str = "validation",
+        trial: int = 0,
+        runtime: Runtime | None = None,
     ) -> Curve:
         """Measure the path between two or three commits; see ``mlgit.porcelain.lmc``."""
         from mlgit.porcelain.lmc import lmc  # noqa: PLC0415 - imports torch
 
-        return lmc(self, revisions, task=task, grid=grid, trial=trial, runtime=_runtime(runtime))
+        return lmc(self, revisions, task=task, grid=grid, split=split, trial=trial, runtime=_runtime(runtime))
 
     def diversity(
         self, *revisions: str, task: str, split: str = "validation", trial: int = 0, runtime: Runtime | None = None

@@ -35,6 +35,10 @@ def lmc(
     featurizers: Annotated[
         bool, typer.Option("--featurizers", help="Give all models the task's linear probe as classifier.")
     ] = False,
+    split: Annotated[
+        str,
+        typer.Option("--split", help="validation (of the training domains), or test (the test domain): for reports."),
+    ] = "validation",
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the curve: a .png or .svg file.", metavar="FILE")
     ] = None,
@@ -46,7 +50,8 @@ def lmc(
     """Measure the accuracy on the straight path between two models.
 
     gap(λ) = acc((1-λ)A + λB) - [(1-λ) acc(A) + λ acc(B)], on the ID validation split. The path holds when the gap is
-    nowhere below minus the tolerance; without a tolerance a paired test on the examples decides.
+    nowhere below minus the tolerance; without a tolerance a paired test on the examples decides. With --split test the
+    curve is that of the test domain, which reports may show and nothing may be selected by.
     """
     from mlgit.porcelain.lmc import lmc as measure
     from mlgit.porcelain.lmc import plot as draw
@@ -60,12 +65,13 @@ def lmc(
         grid=grid,
         criterion=criterion(tolerance, definition),
         featurizers_only=featurizers,
+        split=split,
         trial=trial,
         runtime=runtime(device, trust_code),
         actor=context.actor(repository),
     )
     if json:
-        output.json({"curve": curve.to_json()})
+        output.json({"task": task, "split": split, "curve": curve.to_json()})
     else:
         _print(output, curve)
     if plot is not None:  # last, so that what was measured is not lost with a picture that cannot be drawn
@@ -94,3 +100,5 @@ def _print(output: Output, curve: Curve) -> None:
     )
     verdict = curve.verdict.value
     output.line("verdict: ", Styled(verdict, "bad" if verdict == "violated" else "good"), ", ", curve.describe_worst())
+    if curve.split == "test":
+        output.line("measured on the test domain: this is for reports, nothing may be selected by it")

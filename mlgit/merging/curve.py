@@ -25,12 +25,14 @@ class Curve:
         points: By rising l; the first is l = 0, the last l = 1.
         criterion: What was asked for.
         examples: How many examples were evaluated at each point.
+        split: Where: ``validation``, or ``test`` in reports.
     """
 
     labels: tuple[str, ...]
     points: tuple[Point, ...]
     criterion: Criterion
     examples: int
+    split: str = "validation"
 
     @property
     def verdict(self) -> Verdict:
@@ -87,6 +89,7 @@ class Curve:
             "labels": list(self.labels),
             **self.criterion.to_json(),
             "examples": self.examples,
+            "split": self.split,
             "verdict": self.verdict.value,
             "worst_lambda": self.worst.lam,
             "margin": self.margin,

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from mlgit.errors import InvalidInputError
-from mlgit.fileio import write_file
 from mlgit.merging.curve import Curve
-
-_METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": "mlgit"}}
+from mlgit.picture import check_place, new_figure, plain, save
 
 
 def plot_curve(curve: Curve, path: Path, *, title: str | None = None) -> None:
@@ -29,28 +23,13 @@ def plot_curve(curve: Curve, path: Path, *, title: str | None = None) -> None:
         InvalidInputError: Another suffix, or the directory does not exist.
         FileSystemError: The operating system refused; an existing file is as it was.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise InvalidInputError(
-            f"cannot draw '{path}': the suffix '{path.suffix}' is neither .png nor .svg",
-            kind="bad-plot-format",
-            hint="end the name with .png or .svg",
-        )
-    if not path.parent.is_dir():
-        raise InvalidInputError(
-            f"cannot draw '{path}': '{path.parent}' is not a directory",
-            kind="no-directory",
-            hint="make the directory first",
-        )
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    check_place(path)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     _draw(axes, curve)
     heading = title if title is not None else f"{curve.ends}: {curve.verdict}"
-    axes.set_title(_plain(heading), fontsize="medium", parse_math=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=suffix[1:], dpi=150, metadata=_METADATA[suffix])
-    write_file(path, picture.getvalue(), durable=False)
+    axes.set_title(plain(heading), fontsize="medium", parse_math=False)
+    save(figure, path)
 
 
 def _draw(axes: Axes, curve: Curve) -> None:
@@ -73,7 +52,8 @@ def _draw(axes: Axes, curve: Curve) -> None:
     )
     axes.axvline(curve.worst.lam, color="0.7", linewidth=0.8, zorder=0)
     axes.set_xlabel("λ" if len(curve.labels) == 2 else "λ (share of the third model)")
-    axes.set_ylabel(f"accuracy ({curve.examples} examples)")
+    place = " on the test domain" if curve.split == "test" else ""
+    axes.set_ylabel(f"accuracy{place} ({curve.examples} examples)")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="best", fontsize="small")
 
@@ -92,8 +72,3 @@ def _reference(curve: Curve) -> tuple[list[float], list[float]]:
 def _band_name(curve: Curve) -> str:
     limit = curve.criterion.limit
     return "tolerance: one standard error" if limit is None else f"tolerance: {limit:g} ({curve.criterion.definition})"
-
-
-def _plain(text: str) -> str:
-    """Return text that the font can draw and that holds no control characters; λ stays."""
-    return "".join(c if c == "λ" or (c.isprintable() and ord(c) < 0x250) else f"\\u{ord(c):04x}" for c in text)

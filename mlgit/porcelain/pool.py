@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from mlgit.errors import InvalidInputError
 from mlgit.evaluation.evaluator import selection_evaluator
-from mlgit.evaluation.score import Evaluate, Score, score
+from mlgit.evaluation.score import Evaluate
 from mlgit.merging.candidate import Candidate
-from mlgit.models.device import resolve_device
 from mlgit.objects import Commit, CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.porcelain.evaluate import check_classes
+from mlgit.porcelain.judges import judges_of, unchanged, unnoticed
 from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen
-from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
-from mlgit.porcelain.predictions import remembered
+from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
 from mlgit.porcelain.probe import pretrained_commit, shared_probe
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
-from mlgit.training.statistics import recompute_statistics
 from mlgit.weights.accumulate import STATISTICS
 from mlgit.weights.compatibility import check_compatible
-from mlgit.weights.content import contents_of, derived_content, tensor_content, weights_content
+from mlgit.weights.content import contents_of
 from mlgit.weights.overlay import Overlay, part, with_contents
 from mlgit.weights.stored import StoredWeights, load
 from mlgit.weights.types import Weights
@@ -35,16 +33,6 @@ HELD_BYTES = 2**26
 
 Otherwise each look-up reads, and memory does not grow with number and size of the models.
 """
-
-
-def unchanged(weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Return the weights as they are."""
-    return weights
-
-
-def unnoticed(weights: Weights, stored: Weights) -> None:
-    """Do nothing."""
-    del weights, stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +64,11 @@ class Pool:
     also_known_as: Callable[[Weights, Weights], None] = field(default=unnoticed)
 
 
-class _Judges(NamedTuple):
-    """What scores weights, makes them final, and is told where they were stored."""
+class Members(NamedTuple):
+    """The opened models: candidates and the source of their head, as in ``Pool``."""
 
-    evaluate: Evaluate
-    settle: Callable[[Weights], Weights]
-    also_known_as: Callable[[Weights, Weights], None]
+    candidates: tuple[Candidate, ...]
+    head_source: CommitId | None
 
 
 def open_pool(
@@ -94,7 +81,6 @@ def open_pool(
     trial: int = 0,
     runtime: Runtime = DEFAULT_RUNTIME,
     headers_only: bool = False,
-    judge_any_split: bool = False,
     actor: Actor = ANYONE,
 ) -> Pool:
     """Check that commits fit together and get them ready to be evaluated and averaged.
@@ -110,7 +96,6 @@ def open_pool(
         trial: Number of the data split.
         runtime: Device and trust.
         headers_only: Stop after what can be told without reading a tensor.
-        judge_any_split: Accept candidates whatever they have seen: for reports, never for selection.
         actor: For a new linear probe's commit.
 
     Raises:
@@ -119,8 +104,39 @@ def open_pool(
             be run on the task.
         NotFoundError: No such task.
     """
-    commits = [repository.commit_of(commit_id) for commit_id in ids]
-    manifests = tuple(repository.manifest(commit.manifest) for commit in commits)
+    manifests = fitting(repository, ids, featurizers_only)
+    head = (manifests[0].head or "") if manifests else ""
+    if headers_only or not ids:
+        return Pool(tuple(ids), manifests, head=head)
+    opened = None if task is None else open_named_task(repository, task, runtime)
+    if opened is not None:
+        _check_lineage(repository, opened, ids, trial, auxiliary=featurizers_only)
+    members = open_members(repository, ids, manifests, opened, featurizers_only, trial, runtime, actor)
+    pool = Pool(tuple(ids), manifests, members.candidates, head, members.head_source)
+    if opened is None:
+        return pool
+    anew = statistics_differ(manifests) if recompute is None else recompute
+    classes = opened.num_classes if featurizers_only else None
+    evaluator = partial(selection_evaluator, validation=opened.validation(trial))
+    judges = judges_of(repository, opened, manifests[0], classes, anew, trial, runtime, evaluator)
+    return replace(
+        pool,
+        task=opened,
+        evaluate=judges.evaluate,
+        settle=judges.settle,
+        recomputes=anew,
+        also_known_as=judges.also_known_as,
+    )
+
+
+def fitting(repository: Repository, ids: Sequence[CommitId], featurizers_only: bool) -> tuple[Manifest, ...]:
+    """Return the states of commits after checking that they fit together.
+
+    Raises:
+        IncompatibleWeightsError: Names, shapes or dtypes differ.
+        InvalidInputError: Only featurizers matter, and nothing says what the head is.
+    """
+    manifests = tuple(repository.manifest_of(commit_id) for commit_id in ids)
     head = (manifests[0].head or "") if manifests else ""
     if featurizers_only and not head:
         raise InvalidInputError(
@@ -130,40 +146,46 @@ def open_pool(
         )
     tensors = {commit_id.short: manifest.tensors for commit_id, manifest in zip(ids, manifests, strict=True)}
     check_compatible(tensors, ignore=(head + ".",) if featurizers_only else ())
-    if headers_only or not ids:
-        return Pool(tuple(ids), manifests, head=head)
-    opened = None if task is None else open_named_task(repository, task, runtime)
-    if opened is not None and not judge_any_split:
-        _check_lineage(repository, opened, ids, trial, auxiliary=featurizers_only)
-    weights = _weights(repository, manifests, several_times=opened is not None)
+    return manifests
+
+
+def open_members(
+    repository: Repository,
+    ids: Sequence[CommitId],
+    manifests: tuple[Manifest, ...],
+    task: Task | None,
+    featurizers_only: bool,
+    trial: int,
+    runtime: Runtime,
+    actor: Actor,
+) -> Members:
+    """Return the weights of commits as candidates, all with the same classifier if only featurizers matter.
+
+    Args:
+        repository: Where.
+        ids: The commits, sorted, each once; at least one.
+        manifests: Their states, which fit together.
+        task: The task, if they are to be evaluated.
+        featurizers_only: Whether their own classifiers play no part.
+        trial: Number of the data split.
+        runtime: Device and trust.
+        actor: For a new linear probe's commit.
+    """
+    weights = _weights(repository, manifests, several_times=task is not None)
     source = None
     if featurizers_only:
-        source = _head_source(repository, opened, ids[0], trial, runtime, actor)
+        head = f"{manifests[0].head}."
+        source = _head_source(repository, task, ids[0], trial, runtime, actor)
         own = part(
-            StoredWeights(repository.objects, repository.manifest_of(source)), lambda name: name.startswith(head + ".")
+            StoredWeights(repository.objects, repository.manifest_of(source)), lambda name: name.startswith(head)
         )
-        weights = [Overlay(each, own, lambda name: not name.startswith(head + ".")) for each in weights]
-    scores = [_score(commit, opened, trial) for commit in commits]
+        weights = [Overlay(each, own, lambda name: not name.startswith(head)) for each in weights]
+    scores = [_score(repository.commit_of(commit_id), task, trial) for commit_id in ids]
     candidates = tuple(
         Candidate(commit_id, own_weights, score, content=manifest.id)
         for commit_id, own_weights, score, manifest in zip(ids, weights, scores, manifests, strict=True)
     )
-    if opened is None:
-        return Pool(tuple(ids), manifests, candidates, head, source)
-    anew = _statistics_differ(manifests) if recompute is None else recompute
-    judges = _judges(repository, opened, manifests[0], featurizers_only, anew, trial, runtime)
-    return Pool(
-        tuple(ids),
-        manifests,
-        candidates,
-        head,
-        source,
-        opened,
-        judges.evaluate,
-        judges.settle,
-        anew,
-        judges.also_known_as,
-    )
+    return Members(candidates, source)
 
 
 def _check_lineage(repository: Repository, task: Task, ids: Sequence[CommitId], trial: int, *, auxiliary: bool) -> None:
@@ -176,7 +198,7 @@ def _check_lineage(repository: Repository, task: Task, ids: Sequence[CommitId], 
             check_split(repository, task, commit_id, trial)
 
 
-def _statistics_differ(manifests: Sequence[Manifest]) -> bool:
+def statistics_differ(manifests: Sequence[Manifest]) -> bool:
     """Say whether the models have different running means or variances; no tensor is read."""
     first, *others = manifests
     names = [name for name in first.tensors if name.rpartition(".")[2] in STATISTICS]
@@ -207,51 +229,3 @@ def _score(commit: Commit, task: Task | None, trial: int) -> float | None:
     if task is None or commit.task is None or commit.task.digest != task.digest:
         return None
     return commit.metrics.get("id_accuracy") if commit.made.get("trial", 0) == trial else None
-
-
-def _judges(
-    repository: Repository,
-    task: Task,
-    manifest: Manifest,
-    featurizers_only: bool,
-    recompute: bool,
-    trial: int,
-    runtime: Runtime,
-) -> _Judges:
-    """Return what scores weights and what makes them final."""
-    classes = task.num_classes if featurizers_only else None
-    network = open_network(repository, manifest, runtime=runtime, num_classes=classes)
-    check_classes(network, task, "the models' classifier")
-    device = resolve_device(runtime.device)
-    memory = remembered(repository, manifest, network)
-    evaluator = selection_evaluator(network, task.validation(trial), device, remembered=memory)
-    if not recompute:
-        return _Judges(evaluator, unchanged, evaluator.also_known_as)
-    training = task.training(trial)
-    spare = open_network(repository, manifest, runtime=runtime, num_classes=classes)
-
-    def settle(weights: Weights) -> Weights:
-        settled = recompute_statistics(spare, weights, training, device=device)
-        return with_contents(settled, _recomputed(weights, training.digest))
-
-    def evaluate(weights: Weights) -> Score:
-        key = weights_content(weights, _recomputed(weights, training.digest))
-        return score(evaluator.predict(lambda: settle(weights), key=key))
-
-    def also_known_as(weights: Weights, stored: Weights) -> None:
-        evaluator.also_known_as(with_contents(weights, _recomputed(weights, training.digest)), stored)
-
-    return _Judges(evaluate, settle, also_known_as)
-
-
-def _recomputed(weights: Weights, data: str) -> dict[str, str | None]:
-    """Return what names the tensors of weights whose statistics are measured anew."""
-    whole = weights_content(weights)
-    if whole is None:
-        return {}
-    return {
-        name: derived_content(whole, "statistics", data, name)
-        if name.rpartition(".")[2] in STATISTICS
-        else tensor_content(weights, name)
-        for name in weights
-    }

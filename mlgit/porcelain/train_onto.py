@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mlgit.errors import AlreadyExistsError
 from mlgit.executors.job import Job
 from mlgit.interrupts import held_back
-from mlgit.objects import BlobFile, Commit, CommitId, JsonValue, Manifest
+from mlgit.objects import Commit, CommitId, JsonValue, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
-from mlgit.porcelain.model_layout import place_weights
+from mlgit.porcelain.model_layout import place_weights, with_definitions
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
 from mlgit.porcelain.train import Kept, Trained, TrainOptions, trained
 from mlgit.progress import Progress
 from mlgit.repository import HEADS, Repository, check_branch_name
 from mlgit.storage.transaction import Transaction
-from mlgit.worktree.model_file import MODEL_FILE, read_model_file
 
 _WAIT_S = 60.0
 """How long to wait for the same run of a process that is about to end: the sweep it belonged to was killed."""
@@ -183,7 +182,7 @@ def _commit(
 
     with repository.keeping():
         with repository.transaction() as transaction:
-            layout = _with_definitions(repository, transaction, done.base)
+            layout = with_definitions(repository, transaction, done.base)
             collected = {
                 name: transaction.put_record(commit(transaction, layout, kept, collected=name))
                 for name, kept in done.collected.items()
@@ -196,14 +195,3 @@ def _commit(
                 move(name, commit_id, _left_behind(repository, name, average, done.key))
             move(branch, own_id, None)
     return own_id, own, collected
-
-
-def _with_definitions(repository: Repository, transaction: Transaction, base: Manifest) -> Manifest:
-    """Return the state with the working directory's ``mlgit.toml``, which defines the task, if it is of this model."""
-    path = repository.root / MODEL_FILE
-    model = read_model_file(path)
-    if (model.factory, model.head) != (base.factory, base.head) or not path.is_file():
-        return base
-    data = path.read_bytes()
-    blob = BlobFile(MODEL_FILE, transaction.put_blob([data]), len(data))
-    return replace(base, files=(*(file for file in base.files if file.path != MODEL_FILE), blob))

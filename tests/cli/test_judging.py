@@ -24,6 +24,7 @@ READING = {
     "evaluate": ["evaluate", "digit/0", "--task", "digit"],
     "evaluate ensemble": ["evaluate", "digit/*", "--task", "digit", "--split", "test", "--ensemble"],
     "lmc": ["lmc", "digit/0", "digit/1", "--task", "digit", "--grid", "chord"],
+    "lmc on the test domain": ["lmc", "digit/0", "digit/1", "--task", "digit", "--grid", "chord", "--split", "test"],
     "lmc of three": ["lmc", "digit/0", "digit/1", "digit/2", "--task", "digit", "--grid", "chord"],
     "diversity": ["diversity", "digit/*", "--task", "digit"],
     "certify": ["certify", "digit/0", "-c", "../certificate.toml"],
@@ -72,6 +73,7 @@ def test_every_reading_verb_prints_text_without_escapes(mlgit: Callable, day: Pa
         (["lmc", "digit/0", "digit/1", "--task", "digit", "--grid", "x"], 2, "bad-grid"),
         (["lmc", "digit/0", "digit/1", "--task", "digit", "--tolerance", "7"], 2, "bad-parameter"),
         (["lmc", "digit/0", "digit/1", "--task", "digit", "--definition", "x"], 2, "bad-parameter"),
+        (["lmc", "digit/0", "digit/1", "--task", "digit", "--split", "unseen"], 2, "unknown-split"),
         (["lmc", "digit/0", "digit/1"], 2, "usage"),
         (["certify", "digit/0", "-c", "../none.toml"], 10, "no-such-file"),
         (["task", "show", "digits"], 10, "unknown-task"),
@@ -170,6 +172,14 @@ def test_a_refused_merge_names_the_pair_and_the_numbers(
         (["digit/0", "-m", "m", "--set", "x"], 2),
         (["digit/0", "-m", "m", "--device", "abacus", "--task", "digit"], 2),
         (["-m", "m"], 2),
+        (["digit/0", "-m", "m", "--from", "main"], 2),
+        (["digit/0", "-m", "m", "--onto", "digit/1"], 11),
+        (["digit/0", "-m", "m", "--onto", "a..b"], 2),
+        (["digit/0", "--onto", "soup"], 2),
+        (["digit/0", "-m", "m", "--onto", "soup", "--from", "nowhere"], 10),
+        (["digit/0", "-m", "m", "--strategy", "wise", "--pretrained", "digit/0"], 2),
+        (["digit/0", "digit/1", "-m", "m", "--strategy", "wise", "--pretrained", "nowhere"], 10),
+        (["digit/0", "digit/1", "-m", "m", "--strategy", "wise", "--set", "share=0.5"], 2),
     ],
 )
 def test_a_merge_that_cannot_be_is_one_error(
@@ -180,6 +190,44 @@ def test_a_merge_that_cannot_be_is_one_error(
     assert ran.exit_code == code, ran
     assert ran.stderr.startswith("error: ")
     assert fingerprint(day) == before
+
+
+def test_a_merge_onto_a_branch_names_it_and_leaves_head_alone(mlgit: Callable, day: Path) -> None:
+    before = mlgit("log", "-n", "1").stdout
+    ran = mlgit("merge", "--onto", "soup/1", "digit/0", "digit/1", "--task", "digit", "-m", "a soup")
+    assert ran.exit_code == 0, ran
+    first, *others = ran.stdout.splitlines()
+    assert first.startswith("[soup/1 ")
+    assert first.endswith("] a soup")
+    assert [line.split()[1] for line in others[:2]] == ["0.5", "0.5"]
+    assert mlgit("log", "-n", "1").stdout == before
+    commit = json.loads(mlgit("show", "soup/1", "--json").stdout)["commit"]
+    assert [parent["role"] for parent in commit["parents"]] == ["merge", "merge"]
+    ran = mlgit("merge", "--onto", "soup/2", "--from", "digit/2", "digit/0", "digit/1", "-m", "a soup")
+    assert ran.exit_code == 0, ran
+    commit = json.loads(mlgit("show", "soup/2", "--json").stdout)["commit"]
+    assert [parent["role"] for parent in commit["parents"]] == ["base", "merge", "merge"]
+    assert mlgit("merge", "digit/*", "--onto", "soup/3", "--dry-run").exit_code == 0
+    assert mlgit("show", "soup/3").exit_code == 10
+
+
+def test_a_share_is_that_of_the_pretrained_end_however_it_is_named(mlgit: Callable, day: Path) -> None:
+    words = ("merge", "digit/0", "digit/1", "-m", "wise", "--strategy", "wise", "--set", "share=0.25")
+    for number, end in enumerate((("--pretrained", "digit/1"), ("--set", "pretrained=digit/1"))):
+        assert mlgit(*words, *end, "--onto", f"wise/{number}").exit_code == 0
+        commit = json.loads(mlgit("show", f"wise/{number}", "--json").stdout)["commit"]
+        shares = {parent["id"]: parent["coefficient"] for parent in commit["parents"]}
+        fine_tuned, pretrained = commit["made"]["ends"]["fine_tuned"], commit["made"]["ends"]["pretrained"]
+        assert pretrained == json.loads(mlgit("show", "digit/1", "--json").stdout)["commit"]["id"]
+        assert shares == {pretrained: 0.25, fine_tuned: 0.75}
+
+
+def test_a_curve_of_the_test_domain_warns_against_selecting_by_it(mlgit: Callable, day: Path) -> None:
+    words = ("lmc", "digit/0", "digit/1", "--task", "digit", "--grid", "chord")
+    assert "nothing may be selected by it" in mlgit(*words, "--split", "test").stdout
+    assert "test domain" not in mlgit(*words).stdout
+    found = json.loads(mlgit(*words, "--split", "test", "--json").stdout)
+    assert (found["task"], found["split"], found["curve"]["split"]) == ("digit", "test", "test")
 
 
 def test_a_dry_run_of_a_merge_needs_no_message(mlgit: Callable, day: Path) -> None:

@@ -43,6 +43,12 @@ def test_a_day_through_the_library(day: Path, tmp_path: Path) -> None:
     assert repo.diff("main", "mine").tensors
     assert repo.evaluate("mine", "digit/0", task="digit", together=True).ensemble is not None
     assert repo.lmc("digit/0", "digit/1", task="digit", grid="chord").points[0].lam == 0
+    assert repo.lmc("digit/0", "digit/1", task="digit", grid="chord", split="test").split == "test"
+    head = repo.head
+    other = repo.merge(["digit/0", "digit/1"], "soup", onto="soup", start="main")
+    assert (repo.resolve("soup"), repo.resolve("soup~1"), repo.head) == (other.id, repo.resolve("main"), head)
+    with pytest.raises(InvalidInputError):
+        repo.merge(["digit/0"], "soup", start="main")
     assert repo.diversity("digit/0", "digit/1", task="digit").pairs
     assert repo.probe("digit").commit.stage is Stage.PROBE
     repo.tag("v1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from mlgit.errors import CheckFailedError, InvalidInputError, MlgitError, NotFoundError
+from mlgit.evaluation.evaluator import selection_evaluator
 from mlgit.porcelain.certify import certify
 from mlgit.porcelain.clone import clone
 from mlgit.porcelain.commit_weights import commit_weights
@@ -17,6 +19,9 @@ from mlgit.porcelain.evaluate import evaluate
 from mlgit.porcelain.lmc import lmc, plot
 from mlgit.porcelain.log import log
 from mlgit.porcelain.open_model import open_named_task, open_network
+from mlgit.porcelain.pool import Pool, open_pool
+from mlgit.porcelain.probe import probe
+from mlgit.porcelain.report_pool import ReportPool, open_report
 from mlgit.porcelain.show import show
 from mlgit.porcelain.switch import switch
 from mlgit.repository import Repository
@@ -263,3 +268,48 @@ def test_a_model_whose_output_is_not_finite_reaches_no_certificate(repo: Reposit
     with pytest.raises(CheckFailedError, match="NaN or infinite"):
         certify(repo, "broken", certificate(repo))
     assert fingerprint(repo.root) == before
+
+
+def test_a_path_on_the_test_domain_is_that_of_plain_torch_and_says_so(repo: Repository) -> None:
+    curve = lmc(repo, ["digit/0", "digit/1"], task="digit", split="test", grid="chord")
+    ends = [right(repo, weights_of(repo, name), "test").double().mean().item() for name in ("digit/0", "digit/1")]
+    assert (curve.points[0].accuracy, curve.points[-1].accuracy) == pytest.approx(tuple(ends))
+    assert curve.examples == len(right(repo, weights_of(repo, "digit/0"), "test"))
+    assert (curve.split, curve.to_json()["split"]) == ("test", "test")
+    ours = lmc(repo, ["digit/0", "digit/1"], task="digit", grid="chord")
+    assert (ours.split, ours.to_json()["split"]) == ("validation", "validation")
+    assert [point.accuracy for point in ours.points] != [point.accuracy for point in curve.points]
+
+
+def test_featurizers_are_compared_on_the_test_domain(repo: Repository) -> None:
+    curve = lmc(repo, ["main", "aux/parity"], task="digit", featurizers_only=True, grid="chord", split="test")
+    network = right(repo, weights_of(repo, probe(repo, "digit", start="main").id), "test")
+    ends = dict(zip(curve.labels, (curve.points[0], curve.points[-1]), strict=True))
+    assert ends[repo.resolve("main")].accuracy == pytest.approx(network.double().mean().item())
+
+
+@pytest.mark.parametrize("split", ["unseen", "training", ""])
+def test_a_path_is_measured_on_no_other_split(repo: Repository, split: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        lmc(repo, ["digit/0", "digit/1"], task="digit", split=split)
+    assert caught.value.kind == "unknown-split"
+
+
+def test_a_path_on_the_test_domain_needs_one(repo: Repository) -> None:
+    with pytest.raises(InvalidInputError):
+        lmc(repo, ["aux/parity", "aux/parity~1"], task="parity", split="test")
+
+
+def test_nothing_that_selects_can_be_given_the_test_domain(repo: Repository) -> None:
+    pool = open_pool(repo, sorted(map(repo.resolve, ("digit/0", "digit/1"))), task="digit")
+    assert "split" not in inspect.signature(open_pool).parameters
+    assert isinstance(pool, Pool)
+    assert not issubclass(ReportPool, Pool)
+    report = open_report(repo, pool.ids, task="digit", split="test")
+    assert isinstance(report, ReportPool)
+    with pytest.raises(InvalidInputError, match="selection was handed a TestSplit"):
+        selection_evaluator(
+            open_network(repo, pool.manifests[0]),
+            open_named_task(repo, "digit").test(),  # type: ignore[arg-type]  # on purpose
+            torch.device("cpu"),
+        )

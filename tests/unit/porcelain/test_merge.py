@@ -34,6 +34,7 @@ from mlgit.porcelain.commit_weights import commit_weights
 from mlgit.porcelain.evaluate import evaluate
 from mlgit.porcelain.lmc import lmc
 from mlgit.porcelain.merge import MergeOptions, criterion, merge
+from mlgit.porcelain.merge_onto import merge_onto
 from mlgit.porcelain.open_model import open_named_task, open_network
 from mlgit.porcelain.probe import probe
 from mlgit.porcelain.task import add_task
@@ -455,6 +456,10 @@ def test_the_test_domain_is_never_read_by_anything_that_selects(
     merge(repo, ["digit/0", "guarded"], "m", task="digit")
     merge(repo, [*SOUP, "guarded"], "m", task="digit", options=MergeOptions(strategy="greedy", lmc="full"))
     merge(repo, ["main", "aux/parity"], "m", task="digit", options=MergeOptions(strategy="fusing"))
+    ends = [probe(repo, "digit").id, "digit/0"]
+    wise = MergeOptions(strategy="wise", parameters={"pretrained": ends[0]})
+    merge(repo, ends, "m", task="digit", options=wise)
+    merge_onto(repo, [*SOUP, "guarded"], "soup", "m", task="digit", options=MergeOptions(strategy="greedy"))
     evaluate(repo, ["digit/0"], task="digit", together=True)
 
 
