@@ -10,6 +10,7 @@ import typer
 from mlgit.cli.context import Context
 from mlgit.cli.options import Json
 from mlgit.cli.output import Column, Part, Styled
+from mlgit.cli.recipe_table import table
 from mlgit.cli.training_options import Task, TrainingFlags
 from mlgit.cli.verb import Group, Verb
 from mlgit.errors import InvalidInputError
@@ -112,7 +113,7 @@ def _make(context: Context, names: list[str], task: str, own: RecipeFlags, flags
 def _print_outcomes(context: Context, found: RecipeResult) -> None:
     from mlgit.cli.views import percent
 
-    columns = [
+    columns: list[str | Column] = [
         "recipe",
         "selection",
         *(Column(name, right=True) for name in ("runs", "in it", "ID accuracy", found.study.domain)),
@@ -162,5 +163,9 @@ _ALL_TEXT = """Make all recipes, or those that need no auxiliary task where none
 
 recipe = Group(
     "Make the strategies of the paper, from pretrained weights to a result on the test domain",
-    {ALL: _verb([ALL], _ALL_TEXT), **{each.name: _verb([each.name], _text(each)) for each in recipes()}},
+    {
+        "table": table,
+        ALL: _verb([ALL], _ALL_TEXT),
+        **{each.name: _verb([each.name], _text(each)) for each in recipes()},
+    },
 )

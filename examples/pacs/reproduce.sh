@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Every strategy of "Model Ratatouille" on PACS, with one test domain, in about an hour on two CPU cores.
+#
+#   reproduce.sh REPOSITORY DATA WEIGHTS [DOMAIN]
+#
+# REPOSITORY is made, or gone on with. DATA holds pacs, natural_images and flowers, as folders DOMAIN/CLASS/IMAGE or as
+# tar files of these. WEIGHTS holds mobilenetv1_imagenet.safetensors and mobilenet.py, the module that they belong to.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+repository=$1 data=$(cd "$2" && pwd) weights=$(cd "$3" && pwd) domain=${4:-sketch}
+
+mkdir -p "$repository" && cd "$repository"
+for name in pacs natural_images flowers; do
+    if [ -d "$data/$name" ]; then
+        ln -sfn "$data/$name" "data-$name"
+    elif [ ! -d "data-$name" ]; then
+        mkdir data-tmp && tar -xf "$data/$name.tar" -C data-tmp && mv "data-tmp/$name" "data-$name" && rmdir data-tmp
+    fi
+done
+if [ ! -d .mlgit ]; then
+    mlgit init .
+    printf '%s\n' 'data-*' '__pycache__' >> .mlgitignore
+    cp "$weights/mobilenet.py" "$here/network.py" .
+    mlgit import python:network:create --weights "$weights/mobilenetv1_imagenet.safetensors" --trust-code -m ImageNet
+    mlgit task add PACS --data data-pacs --set image_size=96
+    mlgit task add natural_images --data data-natural_images --set image_size=96
+    mlgit task add flowers --data data-flowers --set image_size=96
+    mlgit commit -m "the tasks"
+fi
+mlgit recipe all --task PACS --test-domain "$domain" --aux natural_images --aux flowers --runs 8 --aux-runs 2 \
+    --steps 300 --eval-every 50 --freeze-steps 15 --jobs 2 --threads 1 --trust-code
+mlgit recipe table --task "PACS@$domain"
+mlgit recipe figures --task "PACS@$domain" --out "figures-$domain" --trust-code
+mlgit log --graph --all | head -n 100
+mlgit du
