@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TypeVar
 
+from mlgit.objects import CommitId
 from mlgit.recipes.registry import RECIPES
 from mlgit.recipes.results import Auxiliary, Run, Study
 
@@ -37,7 +38,10 @@ def _shows_runs(name: str, family: str) -> bool:
 
 def distinct(runs: Sequence[Run]) -> tuple[Run, ...]:
     """Return the runs, each commit once: runs that begin at the pretrained featurizer belong to several families."""
-    return tuple({run.commit: run for run in reversed(runs)}.values())[::-1]
+    found: dict[CommitId, Run] = {}
+    for run in runs:
+        found.setdefault(run.commit, run)
+    return tuple(found.values())
 
 
 def first_of_each_start(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -44,7 +44,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 def _draw_series(axes: Axes, series: Series) -> None:
     colour = f"C{series.colour % _COLOURS}"
-    label = plain(series.label) or None
+    label = f" {plain(series.label)}" if series.label else None  # a legend leaves out what begins with an underscore
     if series.style == "points":
         axes.scatter(series.x, series.y, s=14, color=colour, alpha=0.8, label=label)
     elif series.style == "reference":
