@@ -72,9 +72,8 @@ def check_collect(collect: Sequence[str], method: Method) -> None:
         if name not in TRAJECTORIES:
             TRAJECTORIES.get(name)  # raises, and names the closest one
         if name in ("none", method.average, *collect[:place]):
-            reason = "is no average" if name == "none" else "is collected already"
             raise InvalidInputError(
-                f"'{name}' {'is what the run itself leaves' if name == method.average else reason}",
+                f"'{name}' cannot be collected: it is no average, or the run's own, or named twice",
                 kind="bad-collection",
                 hint="collect each average once, and none that the run itself leaves",
             )
