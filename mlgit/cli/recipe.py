@@ -10,6 +10,7 @@ import typer
 from mlgit.cli.context import Context
 from mlgit.cli.options import Json
 from mlgit.cli.output import Column, Part, Styled
+from mlgit.cli.recipe_figures import figures
 from mlgit.cli.recipe_table import table
 from mlgit.cli.training_options import Task, TrainingFlags
 from mlgit.cli.verb import Group, Verb
@@ -165,6 +166,7 @@ recipe = Group(
     "Make the strategies of the paper, from pretrained weights to a result on the test domain",
     {
         "table": table,
+        "figures": figures,
         ALL: _verb([ALL], _ALL_TEXT),
         **{each.name: _verb([each.name], _text(each)) for each in recipes()},
     },

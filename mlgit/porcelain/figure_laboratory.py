@@ -11,16 +11,16 @@ from mlgit.evaluation.score import Evaluate, Predictions, Score, ensemble, score
 from mlgit.models.device import resolve_device
 from mlgit.objects import CommitId
 from mlgit.porcelain.evaluate import check_classes
+from mlgit.porcelain.judges import recomputed
 from mlgit.porcelain.open_model import Runtime, open_network
-from mlgit.porcelain.pool import HELD_BYTES
+from mlgit.porcelain.pool import HELD_BYTES, statistics_differ
 from mlgit.porcelain.predictions import remembered
 from mlgit.progress import NoProgress, Progress
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.statistics import recompute_statistics
-from mlgit.weights.accumulate import STATISTICS
 from mlgit.weights.arithmetic import lazy_average
-from mlgit.weights.content import contents_of, derived_content, weights_content
+from mlgit.weights.content import contents_of, weights_content
 from mlgit.weights.overlay import Overlay, part, with_contents
 from mlgit.weights.stored import StoredWeights, load
 from mlgit.weights.types import Weights
@@ -147,17 +147,14 @@ class Laboratory:
         """
         if not anew:
             return self._evaluator.predict(weights)
-        content = weights_content(weights)
-        key = None if content is None else derived_content(content, "statistics", self._training.digest)
+        key = weights_content(weights, recomputed(weights, self._training.digest))
         return self._evaluator.predict(
             lambda: recompute_statistics(self._spare, weights, self._training, device=self._device), key=key
         )
 
     def statistics_differ(self, ids: Sequence[CommitId]) -> bool:
         """Say whether commits have different batch-norm statistics; no tensor is read."""
-        first, *others = [self.repository.manifest_of(commit_id).tensors for commit_id in ids]
-        names = [name for name in first if name.rpartition(".")[2] in STATISTICS]
-        return any(other[name].id != first[name].id for other in others for name in names)
+        return statistics_differ([self.repository.manifest_of(commit_id) for commit_id in ids])
 
     def _in_head(self, name: str) -> bool:
         return name.startswith(self.head + ".")

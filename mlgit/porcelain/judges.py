@@ -79,20 +79,25 @@ def judges_of(
 
     def settle(weights: Weights) -> Weights:
         settled = recompute_statistics(spare, weights, training, device=device)
-        return with_contents(settled, _recomputed(weights, training.digest))
+        return with_contents(settled, recomputed(weights, training.digest))
 
     def evaluate(weights: Weights) -> Score:
-        key = weights_content(weights, _recomputed(weights, training.digest))
+        key = weights_content(weights, recomputed(weights, training.digest))
         return score(evaluator.predict(lambda: settle(weights), key=key))
 
     def also_known_as(weights: Weights, stored: Weights) -> None:
-        evaluator.also_known_as(with_contents(weights, _recomputed(weights, training.digest)), stored)
+        evaluator.also_known_as(with_contents(weights, recomputed(weights, training.digest)), stored)
 
     return Judges(evaluate, settle, also_known_as)
 
 
-def _recomputed(weights: Weights, data: str) -> dict[str, str | None]:
-    """Return what names the tensors of weights whose statistics are measured anew."""
+def recomputed(weights: Weights, data: str) -> dict[str, str | None]:
+    """Return what names the tensors of weights whose batch-norm statistics are measured anew.
+
+    Args:
+        weights: Which.
+        data: Digest of the training data.
+    """
     whole = weights_content(weights)
     if whole is None:
         return {}

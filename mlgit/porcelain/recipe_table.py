@@ -12,6 +12,8 @@ from mlgit.recipes.results import Study
 from mlgit.recipes.table import Table, runs_per_split, tables
 from mlgit.repository import Repository
 
+_RUN_SOME = "make some: `mlgit recipe soup --task TASK`"
+
 
 @dataclass(frozen=True, slots=True)
 class RecipeTable:
@@ -74,9 +76,7 @@ def find_studies(repository: Repository, *, task: str | None = None, name: str |
         raise NotFoundError(
             f"no recipe has come to a result{where} yet",
             kind="no-recipe-results",
-            hint="there are results on " + ", ".join(others[:10])
-            if others
-            else "run some: `mlgit recipe run vanilla soup --task TASK`",
+            hint="there are results on " + ", ".join(others[:10]) if others else _RUN_SOME,
         )
     return found
 
@@ -86,7 +86,5 @@ def _no_such_number(found: Sequence[Study], runs: int) -> NotFoundError:
     return NotFoundError(
         f"no recipe has come to a result of {runs} runs",
         kind="no-recipe-results",
-        hint="there are results of " + " and ".join(map(str, numbers)) + " runs"
-        if numbers
-        else "run some: `mlgit recipe run vanilla soup --task TASK`",
+        hint="there are results of " + " and ".join(map(str, numbers)) + " runs" if numbers else _RUN_SOME,
     )

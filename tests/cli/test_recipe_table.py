@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from recipe_studies import a_run, a_study, an_outcome
 
-from mlgit.cli import main as frame
-from mlgit.cli import recipe_table as verb
-from mlgit.cli.verb import Group
 from mlgit.porcelain.init import init
 from mlgit.porcelain.recipe_results import study_folder, write_study
 from mlgit.recipes.recipe import Selection
@@ -24,9 +19,6 @@ from mlgit.repository import Repository
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     init(tmp_path)
     monkeypatch.chdir(tmp_path)
-    group = SimpleNamespace(recipe=Group("Run recipes", {"table": verb.table}))
-    monkeypatch.setitem(sys.modules, "recipe_verbs", group)  # type: ignore[arg-type]
-    monkeypatch.setattr(frame, "VERBS", {"train": {"recipe": "recipe_verbs:recipe"}})
     return Repository.discover(tmp_path)
 
 
@@ -50,7 +42,7 @@ def test_nothing_run_is_one_error_that_says_what_to_run(mlgit: Callable, reposit
     assert (ran.exit_code, ran.stdout) == (10, "")
     error = json.loads(ran.stderr)["error"]
     assert error["kind"] == "no-recipe-results"
-    assert "mlgit recipe run" in error["hint"]
+    assert "`mlgit recipe soup --task TASK`" in error["hint"]
 
 
 @pytest.mark.parametrize(
