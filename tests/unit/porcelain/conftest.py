@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -88,3 +89,44 @@ def fast_path(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as name:
         yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where there is one, for repositories that tests copy."""
+    memory = Path("/dev/shm")  # noqa: S108 - a random name below it is made
+    if not os.access(memory, os.W_OK):
+        yield tmp_path_factory.mktemp("memory")
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def lab_once(memory: Path) -> Path:
+    """A repository in which recipes can be made; nobody changes it. See ``recipe_lab``."""
+    from recipe_lab import build
+
+    return build(memory / "lab").root
+
+
+@pytest.fixture(scope="session")
+def cooked_once(lab_once: Path, memory: Path) -> Path:
+    """The same after ``recipe all``; nobody changes it."""
+    from recipe_lab import go
+
+    root = shutil.copytree(lab_once, memory / "cooked")
+    go(Repository(root), "all")
+    return root
+
+
+@pytest.fixture
+def lab(lab_once: Path, fast_path: Path) -> Repository:
+    """A repository in which recipes can be made."""
+    return Repository(shutil.copytree(lab_once, fast_path / "lab"))
+
+
+@pytest.fixture
+def cooked(cooked_once: Path, fast_path: Path) -> Repository:
+    """A repository after ``recipe all``."""
+    return Repository(shutil.copytree(cooked_once, fast_path / "cooked"))
