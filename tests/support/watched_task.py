@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mlgit.tasks.split import DomainData
+from mlgit.tasks.split import CPU, DomainData
 from mlgit.tasks.task import TaskData
 from mlgit.tasks.tensors import TensorDomain
 
@@ -71,13 +71,11 @@ class Watched(DomainData):
         self.tell("digest")
         return self.inner.digest
 
-    def images(self, indices: torch.Tensor, device: torch.device = torch.device("cpu")) -> torch.Tensor:
+    def images(self, indices: torch.Tensor, device: torch.device = CPU) -> torch.Tensor:
         self.tell("images")
         return self.inner.images(indices, device)
 
-    def augmented(
-        self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = torch.device("cpu")
-    ) -> torch.Tensor:
+    def augmented(self, indices: torch.Tensor, generator: torch.Generator, device: torch.device = CPU) -> torch.Tensor:
         self.tell("augmented")
         found = self.inner.images(indices, device)
         return found + 0.01 * torch.randn(found.shape, generator=generator)
