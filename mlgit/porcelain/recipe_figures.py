@@ -10,21 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.errors import InvalidInputError, did_you_mean
 from mlgit.fileio import file_system_error, write_file
-from mlgit.objects import CommitId, JsonValue
+from mlgit.objects import JsonValue
 from mlgit.porcelain.figure_averages import Steps, diversity_figure, runs_figure, steps_figure
 from mlgit.porcelain.figure_curves import auxiliary_curves, target_curves
+from mlgit.porcelain.figure_inputs import FigureInputs, figure_inputs
 from mlgit.porcelain.figure_laboratory import Laboratory
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
-from mlgit.porcelain.probe import pretrained_commit, probe_ref
 from mlgit.porcelain.recipe_table import find_studies
 from mlgit.progress import Progress
 from mlgit.recipes.figure import Figure
-from mlgit.recipes.figure_inputs import by_auxiliaries, by_share, distinct, runs_of
-from mlgit.recipes.results import Auxiliary, Run, Study
+from mlgit.recipes.figure_inputs import by_auxiliaries, by_share, distinct
+from mlgit.recipes.results import Study
 from mlgit.repository import Repository
-from mlgit.tasks.task import Task
 
 NAMES = ("lmc-auxiliary", "lmc-target", "diversity-gain", "runs", "auxiliaries", "mu")
 """All figures, in the order of the paper."""
@@ -105,8 +104,9 @@ def recipe_figures(
     _check(only, image_format, most_paths)
     study = _find_study(repository, task, name)
     opened = open_named_task(repository, study.target, runtime, progress)
-    inputs = _inputs(repository, study, opened, trial)
+    inputs = figure_inputs(repository, study, opened, trial)
     laboratory = Laboratory(repository, opened, inputs.like, trial=trial, runtime=runtime, progress=progress)
+    _make_folder(folder)  # now, so that what is measured is not lost for want of a place
     makers = _makers(laboratory, inputs, most_paths)
     made = {each: makers[each]() for each in NAMES if not only or each in only}
     figures = tuple(each for each in made.values() if isinstance(each, Figure))
@@ -148,58 +148,7 @@ def _find_study(repository: Repository, task: str, name: str | None) -> Study:
     return found[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inputs:
-    """What figures are made of.
-
-    Attributes:
-        plain: Runs from the pretrained featurizer.
-        inter: Runs from auxiliary ones.
-        auxiliaries: Runs on auxiliary tasks.
-        probe: The target's linear probe, if there is one.
-        like: A commit with the architecture of all.
-    """
-
-    plain: tuple[Run, ...]
-    inter: tuple[Run, ...]
-    auxiliaries: tuple[Auxiliary, ...]
-    probe: CommitId | None
-    like: CommitId
-
-
-def _inputs(repository: Repository, study: Study, task: Task, trial: int) -> _Inputs:
-    """Return the inputs.
-
-    Raises:
-        NotFoundError: There is nothing on this data split.
-    """
-    plain, inter = (runs_of(study, family, trial) for family in ("plain", "inter"))
-    found = [run.commit for run in (*plain, *inter)]
-    probe = _find_probe(repository, study, task, trial, found)
-    like = next(iter(found), probe)
-    if like is None:
-        known = sorted({each.trial for each in study.outcomes if each.trial is not None})
-        raise NotFoundError(
-            f"no recipe has come to a result on data split {trial} of '{study.target}'",
-            kind="no-recipe-results",
-            hint="there are results on data split " + ", ".join(map(str, known)) if known else None,
-        )
-    return _Inputs(plain=plain, inter=inter, auxiliaries=study.auxiliaries, probe=probe, like=like)
-
-
-def _find_probe(
-    repository: Repository, study: Study, task: Task, trial: int, runs: Sequence[CommitId]
-) -> CommitId | None:
-    """Return the linear probe that runs began with, or None; nothing is trained."""
-    probes = (each.commit for each in study.outcomes if each.recipe == "probe" and each.trial == trial)
-    known = next((commit_id for commit_id in probes if commit_id is not None), None)
-    if known is not None or not runs:
-        return known
-    found = repository.refs.read(probe_ref(task, pretrained_commit(repository, runs[0]), trial))
-    return None if found is None else CommitId(found)
-
-
-def _makers(laboratory: Laboratory, inputs: _Inputs, most: int) -> Mapping[str, Callable[[], Figure | str]]:
+def _makers(laboratory: Laboratory, inputs: FigureInputs, most: int) -> Mapping[str, Callable[[], Figure | str]]:
     """Return what makes each figure, or says why it cannot be made."""
     plain, inter = inputs.plain, inputs.inter
 
@@ -244,14 +193,17 @@ def _steps(laboratory: Laboratory, name: str, title: str, x_label: str, steps: S
     return steps_figure(laboratory, name, f"{title} (M = {len(steps[0][1])})", x_label, steps)
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise file_system_error(error, "write", folder) from error
+
+
 def _write(found: RecipeFigures) -> None:
     """Write the numbers, then the pictures, so that what was measured is not lost with what cannot be drawn."""
     from mlgit.recipes.figures import draw  # noqa: PLC0415 - matplotlib takes half a second that only this needs
 
-    try:
-        found.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise file_system_error(error, "write", found.folder) from error
     document = json.dumps(found.to_json(), indent=1, allow_nan=False)
     write_file(found.folder / NUMBERS, document.encode("ascii") + b"\n", durable=False)
     for figure in found.figures:
