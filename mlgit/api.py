@@ -55,6 +55,8 @@ if TYPE_CHECKING:  # these import torch, which a library user who only reads his
     from mlgit.porcelain.open_model import Runtime
     from mlgit.porcelain.probe import ProbeResult
     from mlgit.porcelain.recipe import RecipeOptions, RecipeResult
+    from mlgit.porcelain.recipe_figures import RecipeFigures
+    from mlgit.porcelain.recipe_table import RecipeTable
     from mlgit.porcelain.repack import RepackResult
     from mlgit.porcelain.reset import ResetResult
     from mlgit.porcelain.run import RunOptions, RunOutcome
@@ -339,6 +341,41 @@ class Repository(core.Repository):
             options,
             place=place,
             dry_run=dry_run,
+            runtime=_runtime(runtime),
+            progress=progress,
+        )
+
+    def recipe_table(self, *, task: str | None = None, name: str | None = None, runs: int | None = None) -> RecipeTable:
+        """Return what recipes came to, side by side; see ``mlgit.porcelain.recipe_table``."""
+        from mlgit.porcelain.recipe_table import recipe_table  # noqa: PLC0415 - few want it
+
+        return recipe_table(self, task=task, name=name, runs=runs)
+
+    def recipe_figures(
+        self,
+        folder: Path,
+        *,
+        task: str,
+        name: str | None = None,
+        image_format: str = "svg",
+        trial: int = 0,
+        most_paths: int = 3,
+        only: Sequence[str] = (),
+        runtime: Runtime | None = None,
+        progress: Progress | None = None,
+    ) -> RecipeFigures:
+        """Draw the figures of the paper from runs that are there; see ``mlgit.porcelain.recipe_figures``."""
+        from mlgit.porcelain.recipe_figures import recipe_figures  # noqa: PLC0415 - imports torch
+
+        return recipe_figures(
+            self,
+            task=task,
+            folder=folder,
+            name=name,
+            image_format=image_format,
+            trial=trial,
+            most_paths=most_paths,
+            only=only,
             runtime=_runtime(runtime),
             progress=progress,
         )
