@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlgit.errors import AlreadyExistsError, InvalidInputError
@@ -16,6 +16,7 @@ from mlgit.porcelain.recipe_plan import FusedStarts, RecipeOptions, RunPlanner, 
 from mlgit.porcelain.recipe_select import Candidate
 from mlgit.porcelain.run_board import Board, Place, RunState, make_probes, raise_failed
 from mlgit.porcelain.sweep_plan import PlannedRun, StartRule, run_seed
+from mlgit.porcelain.train import TrainOptions
 from mlgit.porcelain.train_onto import collected_branch
 from mlgit.progress import Progress
 from mlgit.recipes.recipe import Family, Recipe
@@ -86,6 +87,10 @@ def kept_average(repository: Repository, state: RunState, average: str) -> Commi
     return commit_id if same_run else None
 
 
+def _is_on(task: Task, run: PlannedRun) -> bool:
+    return run.branch.startswith(f"{task.definition.branch_name}/")
+
+
 @dataclass(frozen=True, slots=True)
 class RecipeRuns:
     """Makes runs.
@@ -126,10 +131,10 @@ class RecipeRuns:
             AlreadyExistsError, ConflictError, InvalidInputError: As ``recipe``.
         """
         planned = [run for task in tasks for run in self._planner.auxiliary(task)]
-        first = self._execute(planned, tasks)
+        first = self._execute(planned, tasks, replace(self.options.training, trial=0))
         auxiliaries = self._auxiliaries(tasks, first)
         plans = {family.name: self._target(family, auxiliaries) for family in families}
-        second = self._execute(list(by_branch(plans.values()).values()), [self.target])
+        second = self._execute(list(by_branch(plans.values()).values()), [self.target], self.options.training)
         branches = {name: [run.branch for run in runs] for name, runs in plans.items()}
         return MadeRuns(self.repository, self.options.training.trial, (*first, *second), auxiliaries, branches)
 
@@ -149,13 +154,14 @@ class RecipeRuns:
     def _planner(self) -> RunPlanner:
         return RunPlanner(self.repository, self.pretrained, self.options, self.runtime, self.place.resources())
 
-    def _execute(self, runs: Sequence[PlannedRun], tasks: Sequence[Task]) -> tuple[RunState, ...]:
+    def _execute(
+        self, runs: Sequence[PlannedRun], tasks: Sequence[Task], training: TrainOptions
+    ) -> tuple[RunState, ...]:
         executor = self.place.open(self.repository, self.folder / "logs")
         board = Board(self.repository, runs, self.tell)
         board.check_branches()
         for task in tasks:
-            waiting = [run for run in board.waiting() if run.branch.startswith(f"{task.name}/")]
-            training = self.options.training
+            waiting = [run for run in board.waiting() if _is_on(task, run)]
             make_probes(self.repository, task, waiting, training, self.runtime, self.actor, self.progress)
         board.execute(executor, retries=self.place.retries)
         raise_failed(board.states())
@@ -171,7 +177,7 @@ class RecipeRuns:
             )
             for task in tasks
             for state in states
-            if state.run.branch.startswith(f"{task.name}/")
+            if _is_on(task, state.run)
         )
 
     def _target(self, family: Family, auxiliaries: Sequence[Auxiliary]) -> tuple[PlannedRun, ...]:
@@ -186,7 +192,7 @@ class RecipeRuns:
         """Return the mixture that a run begins with; make it if it is not made yet."""
         sources = self._planner.sources_of_mixture(auxiliaries, run)
         seed = run_seed(self.target, self.options.training.on(self.target), run)
-        branch = f"{self.target.name}/{self.options.label('fused-start')}-{run}"
+        branch = f"{self.target.definition.branch_name}/{self.options.label('fused-start')}-{run}"
         facts: dict[str, JsonValue] = {"name": "fusing", "sources": list(sources), "seed": seed}
         found = self.repository.refs.read(HEADS + branch)
         if found is not None and self.repository.commit_of(CommitId(found)).made.get("recipe") == facts:

@@ -95,7 +95,7 @@ class Selector:
         return self._averaged(recipe, selection, candidates)
 
     def _probe(self, recipe: Recipe, selection: Selection) -> Chosen:
-        branch = self._keep(self.probe.id, f"{self.task.name}/{self.options.label(recipe.name)}")
+        branch = self._keep(self.probe.id, f"{self.task.definition.branch_name}/{self.options.label(recipe.name)}")
         return Chosen(
             recipe=recipe,
             selection=selection,
@@ -213,7 +213,7 @@ class Selector:
 
     def _branch(self, recipe: Recipe, selection: Selection, runs: int) -> str:
         what = self.options.label(f"{recipe.name}-{selection.value}", split=selection is not Selection.ALL_SPLITS)
-        return f"{self.task.name}/{what}-{runs}"
+        return f"{self.task.definition.branch_name}/{what}-{runs}"
 
     @property
     def _trial(self) -> int:
