@@ -39,6 +39,9 @@ Preset = Annotated[
     str | None,
     typer.Option("--preset", help="paper: the numbers of the paper, with the steps of its dataset.", metavar="NAME"),
 ]
+ClassBalanced = Annotated[
+    bool, typer.Option("--class-balanced", help="Draw classes with equal probability, not examples.")
+]
 LossOption = Annotated[str, typer.Option("--loss", help="cross-entropy, or coral.")]
 CoralWeight = Annotated[float, typer.Option("--coral-weight", help="Weight of CORAL's penalty.")]
 Average = Annotated[str, typer.Option("--average", help="Average along the run: none, moving or swad.")]
@@ -92,6 +95,7 @@ class TrainingFlags:
     trial: Trial = 0
     stage: StageOption = None
     preset: Preset = None
+    class_balanced: ClassBalanced = False
     loss: LossOption = "cross-entropy"
     coral_weight: CoralWeight = 1.0
     average: Average = "none"
@@ -170,6 +174,7 @@ class TrainingFlags:
 
 
 _METHOD = (
+    "class_balanced",
     "loss",
     "coral_weight",
     "average",

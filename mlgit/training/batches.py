@@ -1,4 +1,4 @@
-"""One batch per training domain and step, uniformly with replacement."""
+"""One batch per training domain and step, with replacement."""
 
 from __future__ import annotations
 
@@ -32,24 +32,87 @@ class Batches(ABC):
         return {}
 
 
-@final
-class Sampler:
-    """Draws places in each domain, uniformly with replacement, from a generator of its own.
+class Sampler(ABC):
+    """Draws places in each domain with replacement, from a generator of its own.
 
     Args:
-        sizes: Examples of each domain, all at least 1.
-        per_domain: Places to draw in each, at least 1.
+        per_domain: Places to draw in each domain, at least 1.
         seed: Of the run.
     """
 
-    def __init__(self, sizes: Sequence[int], per_domain: int, seed: int) -> None:
-        self._sizes = tuple(sizes)
+    def __init__(self, per_domain: int, seed: int) -> None:
         self._per_domain = per_domain
         self.generator = generator_for(seed, "sampling")
 
+    @abstractmethod
     def draw(self) -> list[torch.Tensor]:
         """Return int64 (per_domain,) for each domain."""
-        return [torch.randint(size, (self._per_domain,), generator=self.generator) for size in self._sizes]
+
+    def _places(self, size: int) -> torch.Tensor:
+        return torch.randint(size, (self._per_domain,), generator=self.generator)
+
+
+@final
+class UniformSampler(Sampler):
+    """Each example of a domain is as probable as any other.
+
+    Args:
+        sizes: Examples of each domain, all at least 1.
+        per_domain: As ``Sampler``.
+        seed: As ``Sampler``.
+    """
+
+    def __init__(self, sizes: Sequence[int], per_domain: int, seed: int) -> None:
+        super().__init__(per_domain, seed)
+        self._sizes = tuple(sizes)
+
+    def draw(self) -> list[torch.Tensor]:
+        """Return int64 (per_domain,) for each domain."""
+        return [self._places(size) for size in self._sizes]
+
+
+@final
+class ClassSampler(Sampler):
+    """Each class that a domain has is as probable as any other, and so is each example within a class.
+
+    Args:
+        labels: int64 (N_d,) of each domain, none empty.
+        per_domain: As ``Sampler``.
+        seed: As ``Sampler``.
+
+    Reference:
+        The optional weights of DomainBed, 1 / (examples of the class x classes): Gulrajani and Lopez-Paz 2021,
+        arXiv:2007.01434.
+    """
+
+    def __init__(self, labels: Sequence[torch.Tensor], per_domain: int, seed: int) -> None:
+        super().__init__(per_domain, seed)
+        self._classes = [[(each == label).nonzero().flatten() for label in torch.unique(each)] for each in labels]
+
+    def draw(self) -> list[torch.Tensor]:
+        """Return int64 (per_domain,) for each domain."""
+        return [self._draw(classes) for classes in self._classes]
+
+    def _draw(self, classes: Sequence[torch.Tensor]) -> torch.Tensor:
+        chosen = self._places(len(classes)).tolist()
+        shares = torch.rand(self._per_domain, generator=self.generator, dtype=torch.float64).tolist()
+        return torch.stack(
+            [classes[number][int(share * len(classes[number]))] for number, share in zip(chosen, shares, strict=True)]
+        )
+
+
+def make_sampler(domains: Sequence[DomainData], *, per_domain: int, seed: int, class_balanced: bool = False) -> Sampler:
+    """Return what chooses the examples of a run.
+
+    Args:
+        domains: The training domains, none empty.
+        per_domain: Examples of each domain in a batch, at least 1.
+        seed: Of the run.
+        class_balanced: Whether classes are equally probable, and not examples.
+    """
+    if class_balanced:
+        return ClassSampler([domain.labels for domain in domains], per_domain, seed)
+    return UniformSampler([len(domain) for domain in domains], per_domain, seed)
 
 
 @final
@@ -122,16 +185,15 @@ def is_plain(domains: Sequence[DomainData]) -> bool:
     return not any(domain.augments for domain in domains)
 
 
-def batches_of(domains: Sequence[DomainData], *, per_domain: int, seed: int, device: torch.device) -> Batches:
+def batches_of(domains: Sequence[DomainData], sampler: Sampler, *, seed: int, device: torch.device) -> Batches:
     """Return the batches of a run; whether they are kept or decoded on the way does not change a bit of them.
 
     Args:
         domains: The training domains, none empty.
-        per_domain: Examples of each domain in a batch.
+        sampler: Made for them.
         seed: Of the run.
         device: Where to.
     """
-    sampler = Sampler([len(domain) for domain in domains], per_domain, seed)
     if is_plain(domains):
         loaded = load_domains(domains, device, max_bytes=MAX_RESIDENT_BYTES)
         if all(domain.kept for domain in loaded):

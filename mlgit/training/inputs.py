@@ -12,7 +12,6 @@ from mlgit.evaluation.score import Predictions
 from mlgit.models.network import Network
 from mlgit.tasks.split import TrainingSplit, ValidationSplit
 from mlgit.training.batches import Batches, ResidentBatches, Sampler, batches_of, is_plain
-from mlgit.training.hyper import HyperParameters
 
 _FLOAT_BYTES = 4
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -39,7 +38,7 @@ def image_inputs(
     network: Network,
     training: TrainingSplit,
     validation: ValidationSplit,
-    hyper: HyperParameters,
+    sampler: Sampler,
     *,
     seed: int,
     device: torch.device,
@@ -50,12 +49,12 @@ def image_inputs(
         network: On the device.
         training: What to draw from.
         validation: What to predict.
-        hyper: Size of batches.
-        seed: Of sampling and augmentation.
+        sampler: Chooses the examples.
+        seed: Of augmentation.
         device: Where to.
     """
     held_out = load_domains(validation.domains, device)
-    batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
+    batches = batches_of(training.domains, sampler, seed=seed, device=device)
     return Inputs(
         forward=network.forward,
         batches=batches,
@@ -68,7 +67,7 @@ def feature_inputs(
     network: Network,
     training: TrainingSplit,
     validation: ValidationSplit,
-    hyper: HyperParameters,
+    sampler: Sampler,
     *,
     seed: int,
     device: torch.device,
@@ -79,14 +78,14 @@ def feature_inputs(
     when augmentation changes nothing. The batches hold the same examples as without this; see ``image_inputs``.
     """
     if not _features_fit(network, len(training) + len(validation)):
-        return image_inputs(network, training, validation, hyper, seed=seed, device=device)
+        return image_inputs(network, training, validation, sampler, seed=seed, device=device)
     head = network.head_module
     held_out = _featurized(network, load_domains(validation.domains, device))
     forward: Function = network.forward
     if is_plain(training.domains):
-        forward, batches = head, _feature_batches(network, training, hyper, seed, device)
+        forward, batches = head, _feature_batches(network, training, sampler, device)
     else:
-        batches = batches_of(training.domains, per_domain=hyper.batch_per_domain, seed=seed, device=device)
+        batches = batches_of(training.domains, sampler, seed=seed, device=device)
     return Inputs(
         forward=forward,
         batches=batches,
@@ -95,11 +94,8 @@ def feature_inputs(
     )
 
 
-def _feature_batches(
-    network: Network, training: TrainingSplit, hyper: HyperParameters, seed: int, device: torch.device
-) -> Batches:
+def _feature_batches(network: Network, training: TrainingSplit, sampler: Sampler, device: torch.device) -> Batches:
     features = _featurized(network, load_domains(training.domains, device))
-    sampler = Sampler([len(domain) for domain in training.domains], hyper.batch_per_domain, seed)
     inputs = [torch.cat(list(domain.batches())) for domain in features]
     return ResidentBatches(inputs, [domain.labels for domain in features], sampler)
 

@@ -13,9 +13,10 @@ from mlgit.training.registry import LOSSES, TRAJECTORIES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """Loss and average of a run; the defaults are plain fine-tuning.
+    """Examples, loss and average of a run; the defaults are plain fine-tuning.
 
     Attributes:
+        class_balanced: Whether the classes of a domain are equally probable in its batches, and not the examples.
         loss: A row of ``LOSSES``: ``cross-entropy`` or ``coral``.
         coral_weight: Weight of CORAL's penalty, at least 0.
         average: A row of ``TRAJECTORIES``: ``none``, ``moving`` or ``swad``.
@@ -29,6 +30,7 @@ class Method:
         NotFoundError: No such loss or average.
     """
 
+    class_balanced: bool = False
     loss: str = "cross-entropy"
     coral_weight: float = 1.0
     average: str = "none"

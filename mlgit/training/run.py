@@ -15,6 +15,7 @@ from mlgit.models.network import Network
 from mlgit.objects import JsonValue
 from mlgit.progress import NoProgress, Progress
 from mlgit.tasks.split import Split, TrainingSplit, ValidationSplit
+from mlgit.training.batches import make_sampler
 from mlgit.training.borrow import borrowed
 from mlgit.training.execution import Execution
 from mlgit.training.hyper import HyperParameters
@@ -109,8 +110,11 @@ def train(
         seeded_layers(seed, device),
     ):
         network.set_dropout(hyper.dropout).module.eval()
+        sampler = make_sampler(
+            training.domains, per_domain=hyper.batch_per_domain, seed=seed, class_balanced=method.class_balanced
+        )
         inputs = (feature_inputs if head_only else image_inputs)(
-            network, training, validation, hyper, seed=seed, device=device
+            network, training, validation, sampler, seed=seed, device=device
         )
         loop = Loop(
             network,

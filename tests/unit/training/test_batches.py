@@ -8,7 +8,14 @@ import torch
 from scipy.stats import chisquare
 
 from mlgit.tasks.arrays import ArrayDomain
-from mlgit.training.batches import AugmentedBatches, ResidentBatches, Sampler, batches_of
+from mlgit.training.batches import (
+    AugmentedBatches,
+    ClassSampler,
+    ResidentBatches,
+    UniformSampler,
+    batches_of,
+    make_sampler,
+)
 from mlgit.training.randomness import generator_for, seeded_layers
 
 
@@ -24,8 +31,12 @@ def domains():
     return [labelled("a", 0, 10), labelled("b", 10, 3), labelled("c", 13, 1)]
 
 
+def one_each(domains, cpu):
+    return batches_of(domains, make_sampler(domains, per_domain=1, seed=0), seed=0, device=cpu)
+
+
 def draws(domains, cpu, *, seed=0, steps=4, per_domain=5):
-    batches = batches_of(domains, per_domain=per_domain, seed=seed, device=cpu)
+    batches = batches_of(domains, make_sampler(domains, per_domain=per_domain, seed=seed), seed=seed, device=cpu)
     return [batches.draw() for _ in range(steps)]
 
 
@@ -40,21 +51,39 @@ def test_a_batch_holds_as_many_examples_of_each_domain_in_order(domains, cpu):
 
 
 def test_places_are_uniform_and_drawn_with_replacement():
-    sampler = Sampler([7], 1000, seed=3)
+    sampler = UniformSampler([7], 1000, seed=3)
     counts = np.bincount(torch.cat([sampler.draw()[0] for _ in range(14)]).numpy(), minlength=7)
     assert counts.sum() == 14_000
     assert chisquare(counts).pvalue > 1e-3
 
 
+def test_balanced_draws_spread_evenly_over_classes_and_over_the_examples_of_each():
+    labels = torch.tensor([5, 5, 0, 5, 5, 5, 2, 2, 5, 5])
+    sampler = ClassSampler([labels, labels[:1]], 900, seed=3)
+    drawn = [sampler.draw() for _ in range(10)]
+    places = torch.cat([first for first, _ in drawn])
+    assert all(second.eq(0).all() for _, second in drawn)
+    assert chisquare(np.bincount(labels[places].numpy(), minlength=6)[[0, 2, 5]]).pvalue > 1e-3
+    within = np.bincount(places[labels[places] == 5].numpy(), minlength=10)
+    assert chisquare(within[labels.numpy() == 5]).pvalue > 1e-3
+
+
+def test_the_same_seed_draws_the_same_balanced_places(domains):
+    one, same, other = (make_sampler(domains, per_domain=6, seed=s, class_balanced=True) for s in (1, 1, 2))
+    first = torch.stack(one.draw())
+    assert torch.equal(first, torch.stack(same.draw()))
+    assert not torch.equal(first, torch.stack(other.draw()))
+
+
 def test_images_that_nobody_augments_are_kept_and_others_are_made_on_the_way(domains, cpu, wrapped):
     unknown = [wrapped(domain) for domain in domains]
-    assert isinstance(batches_of(domains, per_domain=1, seed=0, device=cpu), ResidentBatches)
-    assert isinstance(batches_of(unknown, per_domain=1, seed=0, device=cpu), AugmentedBatches)
+    assert isinstance(one_each(domains, cpu), ResidentBatches)
+    assert isinstance(one_each(unknown, cpu), AugmentedBatches)
 
 
 def test_images_that_do_not_fit_in_memory_are_made_on_the_way(domains, cpu, monkeypatch):
     monkeypatch.setattr("mlgit.training.batches.MAX_RESIDENT_BYTES", 13 * 16)
-    assert isinstance(batches_of(domains, per_domain=1, seed=0, device=cpu), AugmentedBatches)
+    assert isinstance(one_each(domains, cpu), AugmentedBatches)
 
 
 def test_keeping_images_does_not_change_a_bit_of_the_batches(domains, cpu, wrapped):
