@@ -10,10 +10,9 @@ from mlgit.errors import InvalidInputError
 from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.commit import CommitResult, commit
-from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
+from mlgit.porcelain.model_layout import check_weights_committed, head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
 from mlgit.porcelain.pending_run import PendingRun, save_run
-from mlgit.porcelain.train import check_weights_committed
 from mlgit.repository import Repository
 
 

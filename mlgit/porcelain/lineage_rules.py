@@ -68,6 +68,12 @@ def check_auxiliary(repository: Repository, task: Task, commit_id: CommitId) -> 
             )
 
 
+def is_recycled(repository: Repository, start: CommitId) -> bool:
+    """Say whether the featurizer of ``start`` comes from more than pretraining."""
+    stages = {commit.stage for _, commit in weight_ancestors(repository.commit_of, start)}
+    return bool(stages & {Stage.AUXILIARY, Stage.TARGET, Stage.MERGE})
+
+
 def _trained(repository: Repository, commit_id: CommitId, *, probes: bool) -> Iterator[tuple[CommitId, Commit]]:
     """Yield the weight ancestors that were trained; a merge is as innocent as its members."""
     passed_over = {Stage.MERGE} if probes else {Stage.MERGE, Stage.PROBE}

@@ -11,12 +11,11 @@ from mlgit.objects import Commit, CommitId, Manifest
 from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.averaging import Averaged, MergeResult, average, open_candidates
 from mlgit.porcelain.merge_plan import MergeOptions, criterion, plan
-from mlgit.porcelain.model_layout import head_layout
+from mlgit.porcelain.model_layout import check_weights_committed, head_layout
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
 from mlgit.porcelain.pool import Pool
 from mlgit.porcelain.status import status
 from mlgit.porcelain.switch import replace_working_files
-from mlgit.porcelain.train import check_weights_committed
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 

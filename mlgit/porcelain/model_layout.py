@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import torch
 
+from mlgit.errors import ConflictError
 from mlgit.objects import BlobFile, Manifest, TensorEntry, TensorFile
+from mlgit.porcelain.status import status
 from mlgit.repository import Repository
 from mlgit.storage.transaction import Transaction
 from mlgit.weights.header import build_header
 from mlgit.weights.stored import store
 from mlgit.worktree.checkout import checkout, remember
 from mlgit.worktree.model_file import MODEL_FILE, read_model_file
+from mlgit.worktree.scan import TENSOR_SUFFIX
 from mlgit.worktree.snapshot import stored_header
+from mlgit.worktree.status import Change
 
 DEFAULT_FILE = "model.safetensors"
 
@@ -98,3 +102,22 @@ def with_definitions(repository: Repository, transaction: Transaction, base: Man
     data = path.read_bytes()
     blob = BlobFile(MODEL_FILE, transaction.put_blob([data]), len(data))
     return replace(base, files=(*(file for file in base.files if file.path != MODEL_FILE), blob))
+
+
+def check_weights_committed(repository: Repository) -> None:
+    """Refuse to overwrite weights that no commit holds.
+
+    Raises:
+        ConflictError: The working directory has such.
+    """
+    changed = [
+        change.path
+        for change in status(repository).changes
+        if change.path.endswith(TENSOR_SUFFIX) and change.change is not Change.DELETED
+    ]
+    if changed:
+        raise ConflictError(
+            f"'{changed[0]}' holds weights that are not committed and would be replaced",
+            kind="uncommitted-changes",
+            hint="commit them with `mlgit commit`, or give them up with `mlgit restore .`",
+        )

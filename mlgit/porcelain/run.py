@@ -23,12 +23,11 @@ from mlgit.porcelain.child import Relay, run_child
 from mlgit.porcelain.code_state import code_state
 from mlgit.porcelain.commit import CommitResult, commit
 from mlgit.porcelain.lineage_rules import check_test_domain_unseen
-from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
+from mlgit.porcelain.model_layout import check_weights_committed, head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, data_path, open_named_task
 from mlgit.porcelain.pending_run import PendingRun, save_run
 from mlgit.porcelain.probe import check_stage
 from mlgit.porcelain.script_metrics import read_metrics
-from mlgit.porcelain.train import check_weights_committed
 from mlgit.progress import Progress
 from mlgit.repository import Repository
 from mlgit.storage.lock import FileLock

@@ -12,8 +12,9 @@ from mlgit.errors import InvalidInputError
 from mlgit.executors.job import Job, Resources
 from mlgit.history.lineage import weight_ancestors
 from mlgit.objects import CommitId, Stage
+from mlgit.porcelain.lineage_rules import is_recycled
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime
-from mlgit.porcelain.train import TrainOptions, check_start, is_recycled
+from mlgit.porcelain.train import TrainOptions, check_start
 from mlgit.repository import Repository
 from mlgit.tasks.split import seed_hash
 from mlgit.tasks.task import Task

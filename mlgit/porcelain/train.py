@@ -8,21 +8,19 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from mlgit.errors import ConflictError, InvalidInputError, JobFailedError
-from mlgit.history.lineage import weight_ancestors
+from mlgit.errors import InvalidInputError, JobFailedError
 from mlgit.models.device import resolve_device
 from mlgit.models.extras import library_versions
 from mlgit.models.network import Network
 from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor
-from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen
-from mlgit.porcelain.model_layout import head_layout, place_weights, replace_weights
+from mlgit.porcelain.lineage_rules import check_auxiliary, check_split, check_test_domain_unseen, is_recycled
+from mlgit.porcelain.model_layout import check_weights_committed, head_layout, place_weights, replace_weights
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task, open_network
 from mlgit.porcelain.pending_run import PendingRun, save_run
 from mlgit.porcelain.probe import ProbeResult, check_stage, pretrained_commit, shared_probe
 from mlgit.porcelain.run_saves import StoredSaves, run_key
 from mlgit.porcelain.saved_runs import working_on
-from mlgit.porcelain.status import status
 from mlgit.porcelain.train_options import Keep, TrainOptions, fitted_hyper
 from mlgit.progress import Progress
 from mlgit.repository import Repository
@@ -34,8 +32,6 @@ from mlgit.training.result import Collected, RunResult
 from mlgit.training.run import train as run_training
 from mlgit.training.snapshot import SaveEvery
 from mlgit.weights.stored import load
-from mlgit.worktree.scan import TENSOR_SUFFIX
-from mlgit.worktree.status import Change
 
 __all__ = [
     "Execution",
@@ -47,9 +43,7 @@ __all__ = [
     "TrainResult",
     "Trained",
     "check_start",
-    "check_weights_committed",
     "fitted_hyper",
-    "is_recycled",
     "train",
     "trained",
 ]
@@ -323,25 +317,6 @@ def check_start(repository: Repository, task: Task, start: CommitId, how: TrainO
         ) from error
 
 
-def check_weights_committed(repository: Repository) -> None:
-    """Refuse to overwrite weights that no commit holds.
-
-    Raises:
-        ConflictError: The working directory has such.
-    """
-    changed = [
-        change.path
-        for change in status(repository).changes
-        if change.path.endswith(TENSOR_SUFFIX) and change.change is not Change.DELETED
-    ]
-    if changed:
-        raise ConflictError(
-            f"'{changed[0]}' holds weights that are not committed and would be replaced",
-            kind="uncommitted-changes",
-            hint="commit them with `mlgit commit`, or give them up with `mlgit restore .`",
-        )
-
-
 def _check_same_model(repository: Repository, base: Manifest, start: CommitId) -> None:
     """Refuse to put the weights of one model into the files of another."""
     here = head_layout(repository, base)
@@ -351,12 +326,6 @@ def _check_same_model(repository: Repository, base: Manifest, start: CommitId) -
             kind="other-model",
             hint=f"go to that model first: `mlgit switch -c NAME {start.short}`",
         )
-
-
-def is_recycled(repository: Repository, start: CommitId) -> bool:
-    """Say whether the featurizer of ``start`` comes from more than pretraining."""
-    stages = {commit.stage for _, commit in weight_ancestors(repository.commit_of, start)}
-    return bool(stages & {Stage.AUXILIARY, Stage.TARGET, Stage.MERGE})
 
 
 def _initial(
