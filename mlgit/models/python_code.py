@@ -6,7 +6,6 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -15,6 +14,7 @@ from torch import nn
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlgit.models.factories import BuildOptions, ModelScheme
 from mlgit.models.foreign import ForeignCode
+from mlgit.models.own_modules import OwnModules
 
 
 @final
@@ -90,31 +90,24 @@ def _parse(rest: str) -> tuple[str, str]:
     return module_name, attribute
 
 
+_OWN = OwnModules()
+
+
 @contextmanager
 def _searching(module_name: str, search: Path | None) -> Iterator[None]:
     """Let imports look into ``search`` first, and leave no compiled files behind in it."""
     path, writes = list(sys.path), sys.dont_write_bytecode
-    if search is not None:
-        sys.path.insert(0, str(search.resolve()))
-        _forget(module_name.partition(".")[0], search.resolve())
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
-        yield
+        if search is None:
+            yield
+            return
+        with _OWN.of(search.resolve(), module_name.partition(".")[0]):
+            yield
     finally:
         sys.path[:] = path
         sys.dont_write_bytecode = writes
-
-
-def _forget(package: str, search: Path) -> None:
-    """Drop an imported package of this name that came from elsewhere, when ``search`` has one too."""
-    known = sys.modules.get(package)
-    if known is None or PathFinder.find_spec(package, [str(search)]) is None:
-        return
-    origin = getattr(known, "__file__", None)
-    if origin is None or search not in Path(origin).resolve().parents:
-        for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
-            del sys.modules[name]
 
 
 def _find(module_name: str, attribute: str, search: Path | None) -> Callable[..., object]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,111 @@ def test_the_directory_searched_wins_over_a_module_of_the_same_name_from_elsewhe
     found = build("python:mymodel:make", trust_code=True, search=other)
     assert isinstance(found, nn.Linear)
     assert found.in_features == 7
+
+
+NET = "from torch import nn\nfrom parts_of_mymodel import WIDTH\ndef make(): return nn.Linear(WIDTH, 1)\n"
+
+
+def folder_of_width(place: Path, name: str, width: int, net: str = NET) -> Path:
+    """Make a folder with a model whose width another file of the folder says."""
+    folder = place / name
+    folder.mkdir()
+    (folder / "net_mymodel.py").write_text(net)
+    (folder / "parts_of_mymodel.py").write_text(f"WIDTH = {width}\n")
+    return folder
+
+
+def width(folder: Path) -> object:
+    return build("python:net_mymodel:make", trust_code=True, search=folder).in_features
+
+
+def test_each_directory_has_its_own_code_also_where_names_are_the_same(place: Path) -> None:
+    one, two = folder_of_width(place, "one", 3), folder_of_width(place, "two", 5)
+    assert [width(folder) for folder in (one, two, one)] == [3, 5, 3]
+
+
+def test_a_helper_that_only_one_directory_has_is_not_lent_to_another(place: Path) -> None:
+    one, two = folder_of_width(place, "one", 3), folder_of_width(place, "two", 5)
+    assert width(one) == 3
+    (two / "parts_of_mymodel.py").unlink()
+    with pytest.raises(JobFailedError, match="No module named 'parts_of_mymodel'"):
+        width(two)
+
+
+def test_helpers_in_packages_with_and_without_an_init_file_are_each_directory_s_own(place: Path) -> None:
+    for package in ("plain_mymodel", "regular_mymodel"):
+        net = NET.replace("parts_of_mymodel", f"{package}.deep.parts")
+        for name, number in ((f"{package}-1", 3), (f"{package}-2", 5)):
+            folder = folder_of_width(place, name, number, net)
+            (folder / package / "deep").mkdir(parents=True)
+            (folder / "parts_of_mymodel.py").rename(folder / package / "deep" / "parts.py")
+            if package == "regular_mymodel":
+                (folder / package / "__init__.py").touch()
+            assert width(folder) == number
+
+
+def test_code_below_a_directory_it_put_on_the_path_itself_is_its_own_too(place: Path) -> None:
+    net = "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'src'))\n" + NET
+    for name, number in (("one", 3), ("two", 5)):
+        folder = folder_of_width(place, name, number, net)
+        (folder / "src").mkdir()
+        (folder / "parts_of_mymodel.py").rename(folder / "src" / "parts_of_mymodel.py")
+        assert width(folder) == number
+
+
+def test_what_the_program_has_imported_under_the_same_name_is_neither_used_nor_lost(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    folder = folder_of_width(place, "model", 3)
+    monkeypatch.syspath_prepend(str(folder_of_width(place, "program", 7)))
+    mine = importlib.import_module("parts_of_mymodel")
+    assert mine.WIDTH == 7
+    assert [width(folder), width(folder)] == [3, 3]
+    assert sys.modules["parts_of_mymodel"] is mine
+
+
+def test_what_the_program_has_imported_from_the_directory_itself_is_used(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    folder = folder_of_width(place, "model", 3)
+    monkeypatch.syspath_prepend(str(folder))
+    mine = importlib.import_module("parts_of_mymodel")
+    mine.WIDTH = 11
+    assert width(folder) == 11
+    assert width(folder_of_width(place, "other", 5)) == 5
+    assert sys.modules["parts_of_mymodel"] is mine
+
+
+def test_code_is_run_again_only_when_a_file_of_it_changed(place: Path) -> None:
+    folder = folder_of_width(place, "model", 3)
+    width(folder)
+    first = sys.modules["net_mymodel"]
+    width(folder)
+    assert sys.modules["net_mymodel"] is first, "it stays imported, for what looks for it later"
+    (folder / "parts_of_mymodel.py").write_text("WIDTH = 12\n")
+    assert width(folder) == 12
+
+
+def test_packages_of_an_environment_in_the_directory_stay_imported(
+    monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    net = "import installed_mymodel\n" + NET
+    one, two = folder_of_width(place, "one", 3, net), folder_of_width(place, "two", 5, net)
+    site = one / "env" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "installed_mymodel.py").touch()
+    monkeypatch.syspath_prepend(str(site))
+    width(one)
+    installed = sys.modules["installed_mymodel"]
+    assert width(two) == 5
+    assert sys.modules["installed_mymodel"] is installed, "it may not bear to be imported twice"
+
+
+def test_code_may_be_called_like_a_module_of_python(place: Path) -> None:
+    (place / "colorsys.py").write_text("from torch import nn\ndef make(): return nn.Linear(9, 1)\n")
+    theirs = importlib.import_module("colorsys")
+    assert build("python:colorsys:make", trust_code=True, search=place).in_features == 9
+    assert importlib.import_module("colorsys") is theirs
 
 
 def test_code_is_also_found_on_pythons_path(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
