@@ -16,6 +16,7 @@ from mlgit.porcelain.actor import ANYONE, Actor
 from mlgit.porcelain.evaluate import predict_commits
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
 from mlgit.porcelain.probe import pretrained_commit, shared_probe
+from mlgit.porcelain.recipe_checks import Branches
 from mlgit.porcelain.recipe_plan import COLLECTED, RecipeOptions, check_data, check_needs, families_of
 from mlgit.porcelain.recipe_results import read_study, study_folder, studying, write_study
 from mlgit.porcelain.recipe_runs import RecipeRuns
@@ -101,14 +102,19 @@ def recipe(
     where = place or Place()
     domain = target.test_domain or ""
     folder = study_folder(repository, base_name(target.name), domain, options.name)
-    study = read_study(folder) or Study(task=base_name(target.name), domain=domain, name=options.name)
+    empty = Study(task=base_name(target.name), domain=domain, name=options.name)
     runs = RecipeRuns(repository, target, pretrained, options, where, folder, runtime, actor, progress, tell)
     families = families_of(recipes)
     recycled = auxiliaries if any(family.needs_auxiliaries for family in families) else []
+    where.open(repository, folder)  # an executor that cannot be is refused now
+    outlook = runs.outlook(recycled, families)
+    Branches(repository, target, recycled, options).check(recipes)
+    study = read_study(folder) or empty
     if dry_run:
-        return RecipeResult(study, (), runs.outlook(recycled, families), {})
+        return RecipeResult(study, (), outlook, {})
     with ExitStack() as held:
         held.enter_context(studying(folder))
+        study = read_study(folder) or empty  # another process may have added to it until now
         for each in recycled:
             held.enter_context(sweeping(sweep_folder(repository, each.name, options.label("aux", split=False))))
         probe = shared_probe(

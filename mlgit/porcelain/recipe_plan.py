@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlgit.errors import InvalidInputError
 from mlgit.executors.job import Resources
 from mlgit.objects import CommitId, Stage
+from mlgit.porcelain.merge_plan import LMC_MODES
 from mlgit.porcelain.open_model import Runtime
 from mlgit.porcelain.sweep_plan import PlannedRun, StartRule, Starts, SweepOptions, plan, sort_starts
 from mlgit.porcelain.train import TrainOptions
@@ -16,7 +18,9 @@ from mlgit.recipes.results import Auxiliary
 from mlgit.repository import Repository
 from mlgit.tasks.task import Task
 from mlgit.training.draws import Initialisation
+from mlgit.training.method import check_collect
 
+_NAME = re.compile(r"[^\W_][\w.+-]{0,79}")
 DEFAULT_STUDY = "default"
 COLLECTED = ("moving", "swad")
 
@@ -57,6 +61,7 @@ class RecipeOptions:
                 raise InvalidInputError(f"{number} runs are none", kind="bad-number", hint="use `--runs 20`")
         if len(set(self.auxiliaries)) != len(self.auxiliaries):
             raise InvalidInputError("an auxiliary task is named twice", kind="task-twice")
+        self._check_words()
         method = self.training.method
         if (method.loss, method.average) != ("cross-entropy", "none"):
             raise InvalidInputError(
@@ -64,6 +69,19 @@ class RecipeOptions:
                 kind="recipe-chooses",
                 hint="use `mlgit sweep` for other combinations",
             )
+
+    def _check_words(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InvalidInputError(
+                f"{self.name[:100]!a} cannot name a study",
+                kind="bad-name",
+                hint="use letters, digits, `.`, `+` and `-`",
+            )
+        if self.lmc not in LMC_MODES:
+            raise InvalidInputError(
+                f"'{self.lmc}' is no way to check paths", kind="bad-lmc-mode", hint="use off, chord or full"
+            )
+        check_collect(self.collect, self.training.method)
 
     def label(self, what: str, *, split: bool = True) -> str:
         """Return the part of branch names before the number: ``inter``, ``inter.t1``, ``mine.inter``.

@@ -95,7 +95,7 @@ class Selector:
         return self._averaged(recipe, selection, candidates)
 
     def _probe(self, recipe: Recipe, selection: Selection) -> Chosen:
-        branch = self._keep(self.probe.id, f"{self.task.definition.branch_name}/{self.options.label(recipe.name)}")
+        branch = self._keep(self.probe.id, probe_branch(self.task, self.options, recipe))
         return Chosen(
             recipe=recipe,
             selection=selection,
@@ -135,14 +135,19 @@ class Selector:
 
     def _interpolated(self, recipe: Recipe, candidates: Sequence[Candidate]) -> Chosen:
         ends = [best_of(candidates).commit, self.probe.id]
-        how = MergeOptions(strategy="wise", parameters={"pretrained": self.probe.id}, lmc="off", trial=self._trial)
+        how = MergeOptions(
+            strategy="wise",
+            parameters={"pretrained": self.probe.id},
+            lmc=path_mode(self.options, Selection.INTERPOLATED),
+            trial=self._trial,
+        )
         return self._merged(recipe, Selection.INTERPOLATED, candidates, ends, how, self.task.name)
 
     def _averaged(self, recipe: Recipe, selection: Selection, candidates: Sequence[Candidate]) -> Chosen:
         everywhere = selection is Selection.ALL_SPLITS  # then no image is unseen by all members: nothing is measured
         how = MergeOptions(
             strategy="greedy" if selection is Selection.GREEDY else "uniform",
-            lmc="off" if everywhere else self.options.lmc,
+            lmc=path_mode(self.options, selection),
             force=True,  # a broken path is a finding of the recipe, and its result says so
             trial=self._trial,
         )
@@ -212,12 +217,27 @@ class Selector:
         return branch
 
     def _branch(self, recipe: Recipe, selection: Selection, runs: int) -> str:
-        what = self.options.label(f"{recipe.name}-{selection.value}", split=selection is not Selection.ALL_SPLITS)
-        return f"{self.task.definition.branch_name}/{what}-{runs}"
+        return result_branch(self.task, self.options, recipe, selection, runs)
 
     @property
     def _trial(self) -> int:
         return self.options.training.trial
+
+
+def probe_branch(task: Task, options: RecipeOptions, recipe: Recipe) -> str:
+    """Return the branch of a linear probe as a result."""
+    return f"{task.definition.branch_name}/{options.label(recipe.name)}"
+
+
+def result_branch(task: Task, options: RecipeOptions, recipe: Recipe, selection: Selection, runs: int) -> str:
+    """Return the branch of a result that is made of ``runs`` candidates."""
+    what = options.label(f"{recipe.name}-{selection.value}", split=selection is not Selection.ALL_SPLITS)
+    return f"{task.definition.branch_name}/{what}-{runs}"
+
+
+def path_mode(options: RecipeOptions, selection: Selection) -> str:
+    """Return which paths between members are measured; without data that all have left unseen, or for WiSE, none."""
+    return options.lmc if selection in (Selection.UNIFORM, Selection.GREEDY) else "off"
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
