@@ -98,7 +98,7 @@ def commit(
                 )
             record = Commit(
                 manifest=transaction.put_record(current.manifest),
-                parents=_parents(head.commit, run),
+                parents=parents_on(head.commit, run.parents if run else ()),
                 stage=stage or (run.stage if run else Stage.SNAPSHOT if head.commit else Stage.PRETRAIN),
                 task=run.task if run else None,
                 made=run.made if run else made or {},
@@ -131,9 +131,13 @@ def _run(repository: Repository, task: str | None, manifest: Manifest) -> Pendin
     return run
 
 
-def _parents(head: CommitId | None, run: PendingRun | None) -> tuple[Parent, ...]:
-    """Return where the commit came from; the first parent is the branch's state before."""
-    sources = () if run is None else run.parents
+def parents_on(head: CommitId | None, sources: tuple[Parent, ...]) -> tuple[Parent, ...]:
+    """Return the parents of a commit; the first one is the branch's state before.
+
+    Args:
+        head: Where the branch is; None before its first commit.
+        sources: Where the weights came from, when a run made them.
+    """
     if head is None or (sources and sources[0].id == head):
         return sources
     if not sources:

@@ -3,49 +3,35 @@
 from __future__ import annotations
 
 import platform
-import re
-import secrets
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from mlgit.errors import ConflictError, InvalidInputError, JobFailedError, MlgitError
-from mlgit.fileio import file_system_error
+from mlgit.errors import InvalidInputError, JobFailedError, MlgitError
 from mlgit.models.device import resolve_device
-from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef, TensorFile
+from mlgit.objects import CommitId, JsonValue, Manifest, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
 from mlgit.porcelain.child import Relay, run_child
 from mlgit.porcelain.code_state import code_state
-from mlgit.porcelain.commit import CommitResult, commit
+from mlgit.porcelain.commit import CommitResult
+from mlgit.porcelain.commit_run import commit_run
 from mlgit.porcelain.lineage_rules import check_test_domain_unseen
-from mlgit.porcelain.model_layout import check_weights_committed, head_layout, place_weights, replace_weights
+from mlgit.porcelain.model_layout import check_weights_committed, head_layout
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, data_path, open_named_task
-from mlgit.porcelain.pending_run import PendingRun, save_run
+from mlgit.porcelain.pending_run import PendingRun
 from mlgit.porcelain.probe import check_stage
+from mlgit.porcelain.script_folder import ScriptFolder, filled, give, left, script_folder, variables
 from mlgit.porcelain.script_metrics import read_metrics
 from mlgit.progress import Progress
 from mlgit.repository import Repository
-from mlgit.storage.lock import FileLock
+from mlgit.storage.refs import Head
 from mlgit.tasks.task import Task
 from mlgit.training.record import device_record, package_versions
-from mlgit.weights.export import export
-from mlgit.weights.files import FileWeights
-from mlgit.weights.header import read_header
-from mlgit.weights.sources import read_source
-from mlgit.weights.stored import StoredWeights, tensor_bytes
 from mlgit.weights.types import Weights
-from mlgit.worktree.checkout import write_file_of
-
-FOLDER = "runs"
-"""Below ``.mlgit``: a folder per run at work, and what failed ones left."""
-
-_LOCK = "lock"
-_PLACES = re.compile(r"\{(input|output|weights|metrics|seed|task|data)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +78,7 @@ class RunOutcome:
 class _Start:
     """Where a run began: HEAD, the weights it gets, and the task."""
 
-    head: CommitId | None
-    branch: str | None
+    head: Head
     id: CommitId | None
     manifest: Manifest
     task: Task | None
@@ -146,22 +131,30 @@ def run(
         check_text(part, "the command")
     if message is not None and not message.strip():
         raise InvalidInputError("a commit needs a message", kind="no-message", hint='give one with `-m "…"`')
+    check_text(message or "", "the message")
+    actor.who(repository)
     check_weights_committed(repository)
     start = _start(repository, how, runtime, progress)
     here = (directory or Path.cwd()).resolve()
     code = code_state(command, here, with_diff=how.with_diff)
-    with _folder(repository) as folder:
-        places = _prepare(repository, folder, start, how)
+    with script_folder(repository) as folder:
+        places = give(repository, folder, start.manifest, as_pt=how.as_pt) | _named(repository, how)
         began = time.monotonic()
-        _execute(_filled(command, places), here, {**(environment or {}), **_variables(places)}, folder, relay)
+        _execute(filled(command, places), here, {**(environment or {}), **variables(places)}, folder, relay)
         duration_s = time.monotonic() - began
         with _keeping_weights(folder):
             metrics = read_metrics(folder.metrics)
-            weights = _left(repository, folder, start, as_pt=how.as_pt)
+            weights = left(repository, folder, start.manifest, as_pt=how.as_pt)
             changed = _changed_form(start.manifest, weights)
-            made = _record(command, how, start, code, duration_s, changed)
-            _leave(repository, start, weights, made, metrics)
-            done = commit(repository, message or _subject(command), stage=start.stage, actor=actor, progress=progress)
+            done = commit_run(
+                repository,
+                weights,
+                _what_ran(start, _record(command, how, start, code, duration_s, changed), metrics),
+                message or _subject(command),
+                expected=start.head,
+                actor=actor,
+                progress=progress,
+            )
     return RunOutcome(done, metrics, duration_s, changed)
 
 
@@ -187,125 +180,18 @@ def _start(repository: Repository, how: RunOptions, runtime: Runtime, progress: 
         check_stage(stage)
     if task is not None and start is not None:
         check_test_domain_unseen(repository, task, start, own_head=stage is Stage.PRETRAIN)
-    return _Start(head.commit, head.branch, start, manifest, task, stage)
+    return _Start(head, start, manifest, task, stage)
 
 
-@dataclass(slots=True)
-class _Folder:
-    """The folder of a run.
-
-    Attributes:
-        path: Where.
-        kept: What stays in it when the run fails.
-    """
-
-    path: Path
-    kept: frozenset[str] = frozenset()
-
-    @property
-    def input(self) -> Path:
-        """The directory with the weights that the script is given."""
-        return self.path / "input"
-
-    @property
-    def output(self) -> Path:
-        """The directory for the weights it leaves."""
-        return self.path / "output"
-
-    @property
-    def metrics(self) -> Path:
-        """The file for what it measured."""
-        return self.path / "metrics.json"
-
-    @property
-    def log(self) -> Path:
-        """What it printed."""
-        return self.path / "log"
-
-    def remove(self, kept: frozenset[str] = frozenset()) -> None:
-        """Remove it, but for ``kept``."""
-        for name in {"input", "output"} - kept:
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        if not kept:
-            shutil.rmtree(self.path, ignore_errors=True)
-
-
-@contextmanager
-def _folder(repository: Repository) -> Iterator[_Folder]:
-    """Make the folder of a run, and remove it afterwards; after an error some of it may stay."""
-    _sweep(repository.folder / FOLDER)
-    folder = _Folder(repository.folder / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}")
-    try:
-        folder.input.mkdir(parents=True)
-        folder.output.mkdir()
-    except OSError as error:
-        raise file_system_error(error, "write", folder.path) from error
-    with FileLock(folder.path / _LOCK):
-        try:
-            yield folder
-        except BaseException:
-            folder.remove(folder.kept)
-            raise
-        folder.remove()
-
-
-def _sweep(runs: Path) -> None:
-    """Remove what runs of killed processes left: their locks are there, and nobody holds them."""
-    for lock in runs.glob(f"*/{_LOCK}"):
-        with suppress(ConflictError, FileNotFoundError), FileLock(lock, timeout_s=0):
-            shutil.rmtree(lock.parent, ignore_errors=True)
-
-
-def _prepare(repository: Repository, folder: _Folder, start: _Start, how: RunOptions) -> dict[str, str]:
-    """Write the starting weights, and return the places by name."""
-    given = folder.input
-    skipped = TensorFile if how.as_pt else ()
-    for file in start.manifest.files:
-        if isinstance(file, skipped):
-            continue
-        (given / file.path).parent.mkdir(parents=True, exist_ok=True)
-        write_file_of(repository, start.manifest, file, given / file.path)
-    if how.as_pt and start.manifest.tensors:
-        export(StoredWeights(repository.objects, start.manifest), given / "model.pt", "pt")
-    files = [file.path for file in start.manifest.files if isinstance(file, TensorFile)]
-    names = ["model.pt"] if how.as_pt and start.manifest.tensors else files
+def _named(repository: Repository, how: RunOptions) -> dict[str, str]:
+    """Return what else the script may need to know, by name."""
     data = None if how.task is None else data_path(repository, how.task)
-    return {
-        "input": str(given),
-        "output": str(folder.output),
-        "metrics": str(folder.metrics),
-        **({"weights": str(given / names[0])} if len(names) == 1 and start.manifest.tensors else {}),
-        **({} if how.seed is None else {"seed": str(how.seed)}),
-        **({} if how.task is None else {"task": how.task}),
-        **({} if data is None else {"data": str(data)}),
-    }
-
-
-def _variables(places: Mapping[str, str]) -> dict[str, str]:
-    return {f"MLGIT_{name.upper()}": value for name, value in places.items()}
-
-
-def _filled(command: Sequence[str], places: Mapping[str, str]) -> list[str]:
-    """Put the places into the command."""
-
-    def fill(found: re.Match[str]) -> str:
-        if found[1] not in places:
-            raise InvalidInputError(
-                f"the command has '{found[0]}', but there is nothing to put there",
-                kind="usage",
-                hint={
-                    "seed": "give one with `--seed`",
-                    "task": "name it with `--task`",
-                    "data": "name a task whose data lie on this machine with `--task`",
-                }.get(found[1], "the starting commit has no single file of weights: use `{input}`, their directory"),
-            )
-        return places[found[1]]
-
-    return [_PLACES.sub(fill, part) for part in command]
+    found = {"seed": how.seed, "task": how.task, "data": data}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _execute(
-    command: Sequence[str], directory: Path, environment: Mapping[str, str], folder: _Folder, relay: Relay | None
+    command: Sequence[str], directory: Path, environment: Mapping[str, str], folder: ScriptFolder, relay: Relay | None
 ) -> None:
     with folder.log.open("wb") as stream:
         code = run_child(command, directory=directory, environment=environment, log=stream, relay=relay)
@@ -322,7 +208,7 @@ def _execute(
 
 
 @contextmanager
-def _keeping_weights(folder: _Folder) -> Iterator[None]:
+def _keeping_weights(folder: ScriptFolder) -> Iterator[None]:
     """When the weights of a script that succeeded cannot be committed, let its hours not be lost."""
     folder.kept = frozenset({"input", "output", "log"})
     try:
@@ -331,44 +217,6 @@ def _keeping_weights(folder: _Folder) -> Iterator[None]:
         where = f"nothing was committed; what the script left is in '{folder.path}'"
         error.hint = f"{error.hint}; {where}" if error.hint else where
         raise
-
-
-def _left(repository: Repository, folder: _Folder, start: _Start, *, as_pt: bool) -> Weights:
-    """Return the weights that the script left in its output directory, or else in the place of the input."""
-    if any(folder.output.iterdir()):
-        return read_source(folder.output).weights
-    weights = _in_place(folder.input, start.manifest, as_pt=as_pt)
-    if not weights or _same(repository, weights, start.manifest):
-        raise InvalidInputError(
-            "the script succeeded, but left no weights",
-            kind="no-weights",
-            hint="let it save them into the directory that `{output}` in the command, or MLGIT_OUTPUT, names",
-        )
-    return weights
-
-
-def _in_place(given: Path, manifest: Manifest, *, as_pt: bool) -> Weights:
-    """Return what now lies where the input was."""
-    paths = [given / file.path for file in manifest.files if isinstance(file, TensorFile)]
-    paths = [path for path in paths if path.is_file()]
-    if paths:
-        return FileWeights([(path, read_header(path)) for path in paths])
-    if as_pt and (given / "model.pt").is_file():
-        return read_source(given / "model.pt").weights
-    return {}
-
-
-def _same(repository: Repository, weights: Weights, manifest: Manifest) -> bool:
-    """Say whether weights are those of a commit, bit by bit."""
-    if set(weights) != set(manifest.tensors):
-        return False
-    stored = StoredWeights(repository.objects, manifest)
-    return all(_equal(weights, stored, name) for name in manifest.tensors)
-
-
-def _equal(one: Weights, other: Weights, name: str) -> bool:
-    a, b = one[name].detach(), other[name]
-    return a.dtype == b.dtype and a.shape == b.shape and bool(tensor_bytes(a) == tensor_bytes(b))
 
 
 def _changed_form(manifest: Manifest, weights: Weights) -> dict[str, int]:
@@ -408,6 +256,17 @@ def _record(
     return made | ({} if start.task is None else {"data_digest": start.task.data_digest})
 
 
+def _what_ran(start: _Start, made: Mapping[str, JsonValue], metrics: Mapping[str, float]) -> PendingRun:
+    """Return what the commit records."""
+    return PendingRun(
+        stage=start.stage,
+        task=None if start.task is None else TaskRef(start.task.name, start.task.digest),
+        parents=() if start.id is None else (Parent(start.id, Role.INIT),),
+        made=made,
+        metrics=metrics,
+    )
+
+
 def _packages() -> dict[str, JsonValue]:
     """Return the versions of everything that is installed beside mlgit."""
     installed = {str(found.name): str(found.version) for found in metadata.distributions() if found.name}
@@ -417,30 +276,3 @@ def _packages() -> dict[str, JsonValue]:
 def _subject(command: Sequence[str]) -> str:
     text = " ".join(" ".join(command).split())
     return f"run {text[:67]}…" if len(text) > 68 else f"run {text}"
-
-
-def _leave(
-    repository: Repository,
-    start: _Start,
-    weights: Weights,
-    made: Mapping[str, JsonValue],
-    metrics: Mapping[str, float],
-) -> None:
-    """Put the weights into the working directory and remember the run, as ``mlgit train`` does."""
-    with repository.lock():
-        head = repository.refs.head()
-        if (head.commit, head.branch) != (start.head, start.branch):
-            raise ConflictError("HEAD moved while the script ran", kind="head-moved", hint="go back there")
-        check_weights_committed(repository)
-        with repository.transaction() as transaction:
-            manifest = place_weights(repository, transaction, weights, head_layout(repository, start.manifest))
-            transaction.put_record(manifest)
-        pending = PendingRun(
-            stage=start.stage,
-            task=None if start.task is None else TaskRef(start.task.name, start.task.digest),
-            parents=() if start.id is None else (Parent(start.id, Role.INIT),),
-            made=made,
-            metrics=metrics,
-            weights={name: entry.id for name, entry in manifest.tensors.items()},
-        )
-        replace_weights(repository, manifest, then=lambda: save_run(repository, pending))

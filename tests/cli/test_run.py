@@ -404,6 +404,75 @@ def test_the_library_runs_a_script_too(model: Path, script: Callable) -> None:
     assert outcome.duration_s > 0
 
 
+KILLED = """\
+import os, sys
+from mlgit.cli.main import main
+from mlgit.repository import Repository
+Repository.advance = lambda *_, **__: os._exit(9)
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_killed_when_its_weights_are_in_place_leaves_nothing_and_can_be_repeated(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    options = ["--weights", "{weights}", "--out", "{output}/w.safetensors"]
+    command = ["run", "--", sys.executable, str(script(TRAIN)), *options]
+    assert subprocess.run([sys.executable, "-c", KILLED, *command], check=False).returncode == 9
+    assert (load_file(model / "model.safetensors")["a"] == 1).all(), "put in place just before"
+    assert json.loads(mlgit("status", "--json").stdout)["changes"] == []
+    assert (load_file(model / "model.safetensors")["a"] == 0).all()
+    assert count(mlgit) == 1
+    ran = mlgit(*command)
+    assert ran.exit_code == 0, ran.stderr
+    assert (load_file(model / "model.safetensors")["a"] == 1).all()
+    assert not list((model / ".mlgit" / "runs").iterdir())
+
+
+def test_other_working_files_are_committed_with_the_weights_as_they_are(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    (model / "notes.txt").write_text("changed\n")
+    (model / "new.txt").write_text("new\n")
+    (model / "model.safetensors").unlink()
+    command = [sys.executable, str(script(TRAIN)), "--weights", "{weights}", "--out", "{output}/w.safetensors"]
+    done = Repository(model).run(command, environment=os.environ).commit
+    assert [change.path for change in done.changes] == ["model.safetensors", "new.txt", "notes.txt"]
+    assert json.loads(mlgit("status", "--json").stdout)["changes"] == []
+    assert (load_file(model / "model.safetensors")["a"] == 1).all()
+    assert mlgit("switch", "--detach", "HEAD~1").exit_code == 0
+    assert mlgit("switch", "main").exit_code == 0
+    assert (model / "notes.txt").read_text() == "changed\n"
+    assert (load_file(model / "model.safetensors")["a"] == 1).all()
+
+
+def test_a_file_that_no_commit_may_hold_is_not_written_over(mlgit: Callable, model: Path, script: Callable) -> None:
+    (model / "model.safetensors").rename(model / "w.safetensors")
+    (model / ".mlgitignore").write_text("model.safetensors\n")
+    assert mlgit("commit", "-m", "renamed").exit_code == 0
+    (model / "model.safetensors").write_bytes(b"mine")
+    ran = mlgit("run", "--", sys.executable, script("import os; " + _save()))
+    assert ran.exit_code == 12, ran.stderr
+    assert "'model.safetensors' is not tracked and would be overwritten" in ran.stderr
+    assert "what the script left is in" in ran.stderr
+    assert (model / "model.safetensors").read_bytes() == b"mine"
+    assert count(mlgit) == 2
+
+
+def test_a_folder_that_a_run_made_just_before_it_was_killed_is_removed_too(
+    mlgit: Callable, model: Path, script: Callable
+) -> None:
+    runs = model / ".mlgit" / "runs"
+    for name, parts in {"begun": (), "half": ("input", "output"), "kept": ("log",)}.items():
+        (runs / name).mkdir(parents=True)
+        for part in parts:
+            (runs / name / part).touch()
+    assert mlgit("run", "--", sys.executable, script("raise SystemExit(1)")).exit_code == 15
+    assert (runs / "kept").exists()
+    assert not (runs / "begun").exists()
+    assert not (runs / "half").exists()
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next_one_and_only_that(
     mlgit: Callable, model: Path, script: Callable, tmp_path: Path
 ) -> None:
