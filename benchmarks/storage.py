@@ -35,35 +35,37 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from measuring import (
+    FAMILY,
+    MEMBERS,
+    MODEL,
+    TORCH_NAMES,
+    Weights,
+    measured,
+    real_members,
+    sync,
+    synthetic_members,
+    varied,
+)
 from safetensors.torch import load_file, save_file
 
 from mlgit.api import Repository
-from mlgit.fileio import sync_directory
 from mlgit.storage.codecs import NUMBERS, codec
 from mlgit.weights import stored  # noqa: F401 - imported before the clock starts
 
-FAMILY = Path(__file__).parents[2] / "shared" / "data" / "family"
-MEMBERS = ("pretrained_lp", "target_vanilla_0", "target_vanilla_1", "target_inter_3")
-"""The base, two fine-tunings, and one that is never stored whole: from it come the 5 % that change."""
 STATES = ("base", "fine-tuning 1", "fine-tuning 2", "5 % changed")
 CHANGED_SHARE = 0.05
-STEP = 7919
-GROWTH = 0.00731
-"""What each repetition adds to the factor of its values, so that no compressor finds one repetition in another."""
-MODEL = "model.safetensors"
 PROFILE = "MLGIT_BENCHMARK_PROFILE"
 """The environment variable that names the file for the profile of a step."""
 WAITS = ("'_queue.SimpleQueue' objects>", "'_thread.lock' objects>", "'_thread.RLock' objects>")
 SLOWEST = 12
 """How many functions of a profile are told."""
 
-Weights = dict[str, torch.Tensor]
 Measured = Mapping[str, float]
 
 
@@ -71,26 +73,10 @@ Measured = Mapping[str, float]
 
 
 @contextmanager
-def measured(result: dict[str, float]) -> Iterator[None]:
-    """Note the time of the block, and the most memory of its own that the process had meanwhile."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.005):
-            result["own"] = max(result.get("own", 0), memory("RssAnon"))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    start = time.perf_counter()
-    try:
-        with profiled(os.environ.get(PROFILE)):
-            yield
-    finally:
-        result["seconds"] = time.perf_counter() - start
-        ended.set()
-        watcher.join()
-    result["own"] = max(result.get("own", 0), memory("RssAnon"))
-    result["peak"] = memory("VmHWM")
+def stepped(result: dict[str, float]) -> Iterator[None]:
+    """Measure the block, and profile it when that was asked for."""
+    with measured(result), profiled(os.environ.get(PROFILE)):
+        yield
 
 
 @contextmanager
@@ -115,59 +101,45 @@ def profiled(path: str | None) -> Iterator[None]:
         pstats.Stats(*profiles).dump_stats(path)
 
 
-def memory(field: str) -> int:
-    """Return a figure of this process in bytes; ``ru_maxrss`` would start at what its parent held."""
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"the system does not tell {field}")
-
-
-def sync(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-    sync_directory(path.parent)
-
-
 def run_idle(result: dict[str, float]) -> None:
-    with measured(result):
+    with stepped(result):
         pass
 
 
 def run_save(result: dict[str, float], source: Path, target: Path) -> None:
     weights = {name: tensor.clone() for name, tensor in load_file(source).items()}
-    with measured(result):
+    with stepped(result):
         save_file(weights, target)
         sync(target)
 
 
 def run_copy(result: dict[str, float], source: Path, target: Path) -> None:
-    with measured(result):
+    with stepped(result):
         shutil.copyfile(source, target)
         sync(target)
 
 
 def run_commit(result: dict[str, float], root: Path) -> None:
     repository = Repository(root)
-    with measured(result):
+    with stepped(result):
         repository.commit(message="A state")
 
 
 def run_restore(result: dict[str, float], root: Path, revision: str) -> None:
     repository = Repository(root)
-    with measured(result):
+    with stepped(result):
         repository.restore(".", source=revision)
 
 
 def run_load_file(result: dict[str, float], source: Path) -> None:
     module = {name: torch.zeros_like(tensor) for name, tensor in load_file(source).items()}
-    with measured(result):
+    with stepped(result):
         fill(module, load_file(source))
 
 
 def run_load(result: dict[str, float], root: Path, revision: str, source: Path) -> None:
     module = {name: torch.zeros_like(tensor) for name, tensor in load_file(source).items()}
-    with measured(result):
+    with stepped(result):
         Repository(root).load(revision, into=module)
 
 
@@ -210,28 +182,6 @@ def measure(step: str, profile: Path | None = None, **arguments: object) -> Meas
 
 
 # The family
-
-
-def real_members() -> list[Weights]:
-    return [load_file(FAMILY / f"{name}.safetensors") for name in MEMBERS]
-
-
-def synthetic_members() -> list[Weights]:
-    generator = torch.Generator().manual_seed(0)
-    shapes = {f"layer{number}": (256, 64 * (1 + number % 9)) for number in range(24)}
-
-    def noise(scale: float) -> Weights:
-        return {name: scale * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-    base = noise(0.03)
-    changes = [noise(0.03 * 0.015) for _ in range(3)]
-    return [base, *({name: base[name] + change[name] for name in base} for change in changes)]
-
-
-def varied(tensor: torch.Tensor, repetition: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor's content in another order and, when they are not integers, of slightly larger values."""
-    moved = tensor.flatten().roll(repetition * STEP).reshape(tensor.shape)
-    return (moved * (1 + GROWTH * repetition)).to(dtype) if tensor.is_floating_point() else moved
 
 
 def repeated(member: Weights, repetitions: int, stack: int, dtype: torch.dtype) -> Weights:
@@ -413,9 +363,6 @@ def told(row: Mapping[str, object]) -> Iterator[str]:
         for entry in profile:
             place = f" ({'/'.join(Path(entry['file']).parts[-3:])}:{entry['line']})" if entry["file"] else ""
             yield f"  {entry['seconds']:8.3f} {entry['calls']:>9}  {entry['function']}{place}"
-
-
-TORCH_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def shown(row: Mapping[str, object]) -> str:
