@@ -16,6 +16,9 @@ from mlgit.recipes.results import Run
 
 Steps = Sequence[tuple[float, tuple[Run, ...]]]
 """Places on the x axis, each with the runs that are averaged there."""
+KINDS: Mapping[str, str] = {"same_start": "same start", "different_start": "different start"}
+"""Kinds of pairs, and what figures call them."""
+_Means = Mapping[str, Mapping[str, float | None]]
 
 
 def runs_figure(laboratory: Laboratory, families: Mapping[str, Sequence[Run]]) -> Figure:
@@ -99,8 +102,8 @@ class _Pair:
     average: Measured
 
     @property
-    def same_start(self) -> bool:
-        return self.runs[0].start == self.runs[1].start
+    def kind(self) -> str:
+        return "same_start" if self.runs[0].start == self.runs[1].start else "different_start"
 
     def gain(self, where: Where) -> float:
         first, second = (each.accuracy(where) for each in self.single)
@@ -111,10 +114,11 @@ class _Pair:
         return {
             "commits": [first.commit, second.commit],
             "starts": [first.start, second.start],
-            "same_start": self.same_start,
+            "same_start": self.kind == "same_start",
             **{
                 where: {
                     "q_diversity": self.diversity[where].q,
+                    "q_saturated": self.diversity[where].q_saturated,
                     "r_diversity": self.diversity[where].r,
                     "accuracies": [each.accuracy(where) for each in self.single],
                     "accuracy_of_average": self.average.accuracy(where),
@@ -134,20 +138,22 @@ def diversity_figure(laboratory: Laboratory, runs: Sequence[Run]) -> Figure:
     """
     pairs = _pairs(laboratory, runs)
     drawn = [pair for pair in pairs if pair.diversity["test"].q is not None]
+    means = {where: _means(pairs, where) for where in PLACES}
+    spearman = {
+        "all": _correlation(drawn),
+        **{kind: _correlation([pair for pair in drawn if pair.kind == kind]) for kind in KINDS},
+    }
+    found = spearman["all"]
     panel = Panel(
-        title=place_name(laboratory, "test"),
+        title=place_name(laboratory, "test") + ("" if found is None else f", rank correlation {found:.2f}"),
         x_label="q-diversity of the two",
         y_label="accuracy of their average - their mean accuracy",
-        series=tuple(_points(drawn, same, colour) for colour, same in enumerate((True, False))),
+        series=tuple(_points(drawn, kind, colour, means) for colour, kind in enumerate(KINDS)),
     )
     facts: dict[str, JsonValue] = {
         "pairs": [pair.to_json() for pair in pairs],
-        "mean_diversity": {where: _means(pairs, where) for where in PLACES},
-        "spearman": {
-            "all": _correlation(drawn),
-            "same_start": _correlation([pair for pair in drawn if pair.same_start]),
-            "different_start": _correlation([pair for pair in drawn if not pair.same_start]),
-        },
+        "mean_diversity": {where: {kind: dict(means[where][kind]) for kind in KINDS} for where in PLACES},
+        "spearman": dict(spearman),
     }
     title = "Pairs of runs: diversity and what their average gains"
     return Figure(name="diversity-gain", title=title, panels=(panel,), facts=facts)
@@ -171,10 +177,15 @@ def _diversity(both: tuple[Measured, Measured], where: Where) -> PairDiversity:
     return diversity({"0": first.on(where).correct, "1": second.on(where).correct}).pairs[0]
 
 
-def _points(pairs: Sequence[_Pair], same: bool, colour: int) -> Series:
-    chosen = [pair for pair in pairs if pair.same_start is same]
+def _points(pairs: Sequence[_Pair], kind: str, colour: int, means: Mapping[Where, _Means]) -> Series:
+    chosen = [pair for pair in pairs if pair.kind == kind]
+    on_test, on_id = (means[where][kind]["q"] for where in PLACES)
+    shown = ", ".join(
+        f"{'-' if value is None else format(value, '.3f')} on {where}"
+        for where, value in (("test", on_test), ("ID", on_id))
+    )
     return Series(
-        label=f"{'same' if same else 'different'} start ({len(chosen)} pairs)",
+        label=f"{KINDS[kind]} ({len(chosen)} pairs, mean q {shown})",
         x=tuple(float(pair.diversity["test"].q or 0) for pair in chosen),
         y=tuple(pair.gain("test") for pair in chosen),
         style="points",
@@ -182,14 +193,14 @@ def _points(pairs: Sequence[_Pair], same: bool, colour: int) -> Series:
     )
 
 
-def _means(pairs: Sequence[_Pair], where: Where) -> dict[str, JsonValue]:
-    kinds = {"same_start": True, "different_start": False}
+def _means(pairs: Sequence[_Pair], where: Where) -> _Means:
+    """Return the mean diversity of pairs of each kind, over those where it is defined."""
     return {
         kind: {
-            "q": _mean([pair.diversity[where].q for pair in pairs if pair.same_start is same]),
-            "r": _mean([pair.diversity[where].r for pair in pairs if pair.same_start is same]),
+            "q": _mean([pair.diversity[where].q for pair in pairs if pair.kind == kind]),
+            "r": _mean([pair.diversity[where].r for pair in pairs if pair.kind == kind]),
         }
-        for kind, same in kinds.items()
+        for kind in KINDS
     }
 
 

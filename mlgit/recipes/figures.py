@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from mlgit.picture import new_figure, plain, save
 from mlgit.recipes.figure import Figure, Panel, Series
@@ -36,6 +37,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(plain(panel.title), fontsize="small", parse_math=False)
     axes.set_xlabel(plain(panel.x_label), parse_math=False)
     axes.set_ylabel(plain(panel.y_label), parse_math=False)
+    if all(x.is_integer() for series in panel.series for x in series.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # numbers of something
     axes.grid(visible=True, alpha=0.3)
     if any(series.label for series in panel.series):
         for text in axes.legend(loc="best", fontsize="small").get_texts():

@@ -291,6 +291,7 @@ def test_pairs_have_diversity_and_the_gain_of_their_average(study: Study, drawn:
     q, gains = ([pair["test"][name] for pair in facts["pairs"]] for name in ("q_diversity", "gain"))
     assert facts["spearman"]["all"] == pytest.approx(scipy.spearmanr(q, gains).statistic)
     same, different = numbers(drawn, "diversity-gain")["panels"][0]["series"]
+    assert f"mean q {facts['mean_diversity']['test']['same_start']['q']:.3f} on test" in same["label"]
     assert sorted(same["x"] + different["x"]) == pytest.approx(sorted(q))
 
 
