@@ -240,4 +240,5 @@ class Study:
 
 
 def _kind(outcome: Outcome) -> tuple[object, ...]:
-    return outcome.recipe, outcome.selection, outcome.trial, outcome.runs
+    splits = frozenset(each.trial for each in outcome.candidates)
+    return outcome.recipe, outcome.selection, outcome.trial, outcome.runs, splits
