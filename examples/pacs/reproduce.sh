@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Every strategy of "Model Ratatouille" on PACS, with one test domain, in about an hour on two CPU cores.
+# Every strategy of "Model Ratatouille" on PACS, with one test domain, on two CPU cores.
 #
-#   reproduce.sh REPOSITORY DATA WEIGHTS [DOMAIN]
+#   reproduce.sh REPOSITORY DATA WEIGHTS [DOMAIN [RUNS]]
+#
+# DOMAIN is the test domain (sketch), RUNS how many runs each strategy chooses from or averages (8). The same command goes
+# on after an interruption; another domain uses the auxiliary runs again; more runs are added to those there are.
 #
 # REPOSITORY is made, or gone on with. DATA holds pacs, natural_images and flowers, as folders DOMAIN/CLASS/IMAGE or as
 # tar files of these. WEIGHTS holds mobilenetv1_imagenet.safetensors and mobilenet.py, the module that they belong to.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-repository=$1 data=$(cd "$2" && pwd) weights=$(cd "$3" && pwd) domain=${4:-sketch}
+repository=$1 data=$(cd "$2" && pwd) weights=$(cd "$3" && pwd) domain=${4:-sketch} runs=${5:-8}
 
 mkdir -p "$repository" && cd "$repository"
 for name in pacs natural_images flowers; do
@@ -28,7 +31,7 @@ if [ ! -d .mlgit ]; then
     mlgit task add flowers --data data-flowers --set image_size=96
     mlgit commit -m "the tasks"
 fi
-mlgit recipe all --task PACS --test-domain "$domain" --aux natural_images --aux flowers --runs 8 --aux-runs 2 \
+mlgit recipe all --task PACS --test-domain "$domain" --aux natural_images --aux flowers --runs "$runs" --aux-runs 2 \
     --steps 300 --eval-every 50 --freeze-steps 15 --jobs 2 --threads 1 --trust-code
 mlgit recipe table --task "PACS@$domain"
 mlgit recipe figures --task "PACS@$domain" --out "figures-$domain" --trust-code
