@@ -61,7 +61,6 @@ class RecipeOptions:
                 raise InvalidInputError(f"{number} runs are none", kind="bad-number", hint="use `--runs 20`")
         if len(set(self.auxiliaries)) != len(self.auxiliaries):
             raise InvalidInputError("an auxiliary task is named twice", kind="task-twice")
-        self._check_words()
         method = self.training.method
         if (method.loss, method.average) != ("cross-entropy", "none"):
             raise InvalidInputError(
@@ -69,6 +68,8 @@ class RecipeOptions:
                 kind="recipe-chooses",
                 hint="use `mlgit sweep` for other combinations",
             )
+        check_collect(self.collect, method)
+        self._check_words()
 
     def _check_words(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -81,7 +82,6 @@ class RecipeOptions:
             raise InvalidInputError(
                 f"'{self.lmc}' is no way to check paths", kind="bad-lmc-mode", hint="use off, chord or full"
             )
-        check_collect(self.collect, self.training.method)
 
     def label(self, what: str, *, split: bool = True) -> str:
         """Return the part of branch names before the number: ``inter``, ``inter.t1``, ``mine.inter``.
