@@ -76,20 +76,19 @@ def train_and_commit(
     effort: Effort | None = None,
 ) -> CommitResult:
     """Fine-tune and commit in one step."""
-    from mlgit.porcelain.commit import commit as record
-    from mlgit.porcelain.train import train
+    from mlgit.porcelain.train_commit import train_and_commit as run
 
-    actor = context.actor(repository)
-    train(
+    return run(
         repository,
         task,
+        message,
         start=start,
         options=flags.options(),
+        effort=effort,
         runtime=flags.runtime(),
-        actor=actor,
+        actor=context.actor(repository),
         progress=context.progress,
     )
-    return record(repository, message, task=task, effort=effort, actor=actor, progress=context.progress)
 
 
 def print_commit(context: Context, result: CommitResult) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 
 from mlgit.errors import InvalidInputError
-from mlgit.objects import JsonValue, Manifest, Parent, Role, Stage, TaskRef
+from mlgit.objects import JsonValue, Parent, Role, Stage, TaskRef
 from mlgit.porcelain.actor import ANYONE, Actor, check_text
-from mlgit.porcelain.commit import CommitResult, commit
-from mlgit.porcelain.model_layout import check_weights_committed, head_layout, place_weights, replace_weights
+from mlgit.porcelain.commit import CommitResult
+from mlgit.porcelain.commit_run import commit_run
 from mlgit.porcelain.open_model import DEFAULT_RUNTIME, Runtime, open_named_task
-from mlgit.porcelain.pending_run import PendingRun, save_run
+from mlgit.porcelain.pending_run import PendingRun
 from mlgit.repository import Repository
 
 
@@ -56,18 +56,11 @@ def commit_weights(
     head = repository.head
     by_task = Stage.SNAPSHOT if opened is None else Stage.TARGET if opened.test_domain else Stage.AUXILIARY
     digest = {} if opened is None else {"data_digest": opened.data_digest}
-    with repository.lock():
-        check_weights_committed(repository)
-        with repository.transaction() as transaction:
-            manifest = place_weights(repository, transaction, weights, head_layout(repository, Manifest({})))
-            transaction.put_record(manifest)
-        run = PendingRun(
-            stage=stage or (by_task if head is not None else Stage.PRETRAIN),
-            task=None if opened is None else TaskRef(opened.name, opened.digest),
-            parents=() if head is None else (Parent(head, Role.INIT),),
-            made={**digest, **(made or {})},
-            metrics=metrics or {},
-            weights={name: entry.id for name, entry in manifest.tensors.items()},
-        )
-        replace_weights(repository, manifest, then=lambda: save_run(repository, run))
-    return commit(repository, message, task=task, actor=actor)
+    run = PendingRun(
+        stage=stage or (by_task if head is not None else Stage.PRETRAIN),
+        task=None if opened is None else TaskRef(opened.name, opened.digest),
+        parents=() if head is None else (Parent(head, Role.INIT),),
+        made={**digest, **(made or {})},
+        metrics=metrics or {},
+    )
+    return commit_run(repository, weights, run, message, actor=actor)

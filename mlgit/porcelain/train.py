@@ -44,6 +44,7 @@ __all__ = [
     "Trained",
     "check_start",
     "fitted_hyper",
+    "start_here",
     "train",
     "trained",
 ]
@@ -102,6 +103,27 @@ def train(
         JobFailedError: Training failed; the working files and all branches are as they were. A linear probe that was
             finished before stays: the next run needs it.
     """
+    start_id = start_here(repository, start, options)
+    with trained(
+        repository, task, start=start_id, options=options, runtime=runtime, actor=actor, progress=progress
+    ) as done:
+        run = _leave(repository, done.base, done.kept)
+    return TrainResult(run, start_id, done.probe, done.steps, done.step, done.resumed_from)
+
+
+def start_here(repository: Repository, start: str, options: TrainOptions | None) -> CommitId:
+    """Return the commit to start from, when the weights can take the place of those in the working directory.
+
+    Args:
+        repository: Where.
+        start: Revision to start from.
+        options: How.
+
+    Raises:
+        ConflictError: Weights in the working directory are not committed.
+        InvalidInputError: It holds another model, or the run is to collect averages.
+        NotFoundError: No such revision.
+    """
     if options is not None and options.collect:
         raise InvalidInputError(
             "`--collect` needs branches for what it collects", kind="usage", hint="add `--onto BRANCH`, or leave it out"
@@ -109,11 +131,7 @@ def train(
     check_weights_committed(repository)
     start_id = repository.resolve(start)
     _check_same_model(repository, repository.manifest_of(start_id), start_id)
-    with trained(
-        repository, task, start=start_id, options=options, runtime=runtime, actor=actor, progress=progress
-    ) as done:
-        run = _leave(repository, done.base, done.kept)
-    return TrainResult(run, start_id, done.probe, done.steps, done.step, done.resumed_from)
+    return start_id
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,7 +24,8 @@ PLAIN = (
 """What version control imports: without torch, a fork is cheap."""
 WITH_TORCH = (
     *("mlgit.porcelain.train", "mlgit.porcelain.probe", "mlgit.porcelain.merge", "mlgit.porcelain.certify"),
-    *("mlgit.porcelain.import_", "mlgit.porcelain.export", "mlgit.porcelain.task", "sklearn.datasets"),
+    *("mlgit.porcelain.import_", "mlgit.porcelain.export", "mlgit.porcelain.task", "mlgit.porcelain.run"),
+    "sklearn.datasets",
 )
 
 

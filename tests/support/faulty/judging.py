@@ -21,8 +21,16 @@ def spread(number: int, most: int | None) -> list[int]:
 
 
 def essence(found: dict[str, Any], verb: Verb) -> dict[str, Any]:
-    """Leave out temporary names and empty directories, and logs where they are shortened one after the other."""
+    """Leave out temporary names, empty directories and durations, and logs that are shortened one after the other."""
     kept = {**found, "others": [name for name in found["others"] if name != "new"]}
+    untimed = kept.pop("untimed")
+
+    def same(value: Any) -> Any:
+        """Return the commits that these were without their durations."""
+        if not verb.timed:
+            return value
+        return [untimed.get(one, one) for one in value] if isinstance(value, list) else untimed.get(value, value)
+
     kept["out"] = {name: digest for name, digest in found["out"].items() if ".tmp" not in name}
     for key in ("model", "new"):
         parts = found[key]
@@ -32,7 +40,7 @@ def essence(found: dict[str, Any], verb: Verb) -> dict[str, Any]:
         kept[key].pop("leftovers", None)
         for part in ("refs", "logs"):  # a probe tells how long it took
             found_here = kept[key].get(part, {}).items()
-            named = {name: "probe" if name.startswith("refs/probes/") else value for name, value in found_here}
+            named = {name: "probe" if name.startswith("refs/probes/") else same(value) for name, value in found_here}
             kept[key] |= {part: named} if part in kept[key] else {}
         if verb.half_logs:
             kept[key].pop("logs", None)
@@ -70,15 +78,15 @@ class Judge:
         steps = [*self.run, "status"], ["look", self.place], [*self.run, "fsck"]
         repeat = ["mlgit", "-C", self.place / "model", *self.verb.arguments], ["look", self.place]
         commands = ["commit", "--allow-empty", "-m", "later"], ["switch", "-c", "later"], ["gc"], ["fsck"]
-        later = [*([*self.run, *command] for command in commands), ["leftovers", self.place]]
+        later = [*([*self.run, *command] for command in commands), ["scripts", self.place], ["leftovers", self.place]]
         if self.plain is self.program:
             results = self.plain.do(*steps, *repeat, *later)
         else:
             results = [*self.plain.do(*steps), *self.program.do(*repeat), *self.plain.do(*later)]
-        ran, found, sound, again, after, *worked, rest = results
+        ran, found, sound, again, after, *worked, folders, rest = results
         checked = worked if self.verb.mends else (ran, sound, *worked)
         problems: list[object] = [one for one in checked if one["code"]]
-        problems += [["left", rest]] if rest else []
+        problems += [["left", rest + folders]] if rest + folders else []
         state = essence(found, self.verb)
         end = "old" if state == self.old else "new" if state == self.new else "neither"
         if end == "neither":

@@ -17,12 +17,16 @@ import os
 import shutil
 import sys
 import warnings
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import repository_state
 
 from mlgit.cli import main as frame
+from mlgit.errors import MlgitError
+from mlgit.repository import Repository
 
 MODES = {"count": 1, "kill": 2, "tear": 3, "fail": 4, "fail-on": 5, "shorten": 6}
 """How the shim is told what to do; the numbers are those of its own list."""
@@ -50,8 +54,21 @@ def look(place: str) -> dict[str, Any]:
         "model": repository_state.visible(root / "model"),
         "new": repository_state.visible(root / "new" / "deep"),
         "others": sorted(path.name for path in root.iterdir()),
+        "untimed": untimed(root / "model"),
         "out": {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in beside},
     }
+
+
+def untimed(root: Path) -> dict[str, str]:
+    """Return for the head of each branch, by its id, which commit it were if it did not tell how long it took."""
+    found: dict[str, str] = {}
+    with suppress(MlgitError):  # damaged, or no repository at all
+        repository = Repository(root)
+        for commit_id in repository.branches().values():
+            commit = repository.commit_of(commit_id)
+            made = {name: value for name, value in commit.made.items() if name != "duration_s"}
+            found[commit_id] = replace(commit, made=made).id
+    return found
 
 
 def leftovers(place: str) -> list[str]:
@@ -61,13 +78,18 @@ def leftovers(place: str) -> list[str]:
     return sorted(name for name in names if name.endswith(".tmp") or "staging-" in name)
 
 
+def scripts(place: str) -> list[str]:
+    """Return the folders of scripts that were at work in a repository."""
+    return sorted(path.name for path in (Path(place) / "model" / ".mlgit" / "runs").glob("*/"))
+
+
 def fresh(start: str, place: str) -> None:
     """Replace a directory by a copy of another one, times of files included."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(start, place, symlinks=True)
 
 
-STEPS = {"mlgit": mlgit, "look": look, "leftovers": leftovers, "fresh": fresh}
+STEPS = {"mlgit": mlgit, "look": look, "leftovers": leftovers, "scripts": scripts, "fresh": fresh}
 
 
 def child(request: dict[str, Any], outputs: tuple[int, int], answer: int, shim: ctypes.CDLL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,15 @@ from mlgit.cli import main
 
 TRAINING = ["--lr", "1e-3", "--steps", "1", "--batch-size", "8"]
 PROBE = ("probe", "--task", "digit", "--from", "HEAD", "--lr", "1e-3", "--steps", "1")
+SCRIPT = """
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(-4, 2)
+    number = file.read(1)[0]
+    file.seek(-4, 2)
+    file.write(bytes([number ^ 1]))
+"""
+"""Changes a weight in its place, so that it needs no room of its own."""
 CERTIFICATE = """
 name = "gate"
 task = "digit"
@@ -39,6 +49,7 @@ class Verb:
         half_logs: Whether logs change one after the other.
         mends: Whether the repository is damaged before.
         unseen: Whether what it changes cannot be seen.
+        timed: Whether its commit tells how long it took.
     """
 
     arguments: tuple[str, ...]
@@ -48,11 +59,12 @@ class Verb:
     half_logs: bool = False
     mends: bool = False
     unseen: bool = False
+    timed: bool = False
 
     @property
     def torch(self) -> bool:
         """Whether it needs more than version control."""
-        return self.learned or self.arguments[0] in {"import", "merge", "export", "task"}
+        return self.learned or self.arguments[0] in {"import", "merge", "export", "task", "run"}
 
 
 def save(path: Path, seed: int, names: Iterable[str] = ("features.weight", "head.weight"), count: int = 12) -> None:
@@ -134,6 +146,12 @@ _ALL: dict[str, Verb] = {
     "train": Verb(("train", "--task", "digit", *TRAINING), before=(PROBE,), learned=True),
     "commit of a run": Verb(
         ("commit", "-m", "run", "--task", "digit"), before=(("train", "--task", "digit", *TRAINING),), learned=True
+    ),
+    "commit --train": Verb(
+        ("commit", "-m", "run", "--task", "digit", "--train", *TRAINING), before=(PROBE,), learned=True, timed=True
+    ),
+    "run": Verb(
+        ("run", "-m", "run", "--", sys.executable, "-I", "-S", "-c", SCRIPT, "{weights}"), edit=_untracked, timed=True
     ),
     "probe": Verb(PROBE, learned=True),
     "certify": Verb(("certify", "HEAD", "-c", "../source/certificate.toml"), learned=True),
