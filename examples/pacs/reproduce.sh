@@ -10,6 +10,9 @@
 # tar files of these. WEIGHTS holds mobilenetv1_imagenet.safetensors and mobilenet.py, the module that they belong to.
 set -euo pipefail
 
+# With this, glibc keeps the memory of one step for the next one: a third less time on a CPU.
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$1 data=$(cd "$2" && pwd) weights=$(cd "$3" && pwd) domain=${4:-sketch} runs=${5:-8}
 
