@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from mlgit.objects import Commit
 from mlgit.porcelain.commit import commit
 from mlgit.porcelain.commit_run import commit_run
 from mlgit.porcelain.commit_weights import commit_weights
+from mlgit.porcelain.import_ import import_model
+from mlgit.porcelain.init import init
 from mlgit.porcelain.pending_run import load_run
 from mlgit.porcelain.reset import reset
 from mlgit.porcelain.saved_runs import saved_runs
 from mlgit.porcelain.status import status
+from mlgit.porcelain.task import add_task
 from mlgit.porcelain.train import TrainOptions, train
 from mlgit.porcelain.train_commit import train_and_commit
 from mlgit.repository import Repository
@@ -31,9 +34,21 @@ class Killed(BaseException):
     """Stands for what nothing catches."""
 
 
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a small network, a task and its probe; nobody changes it."""
+    pytest.importorskip("sklearn")
+    repository = init(tmp_path_factory.mktemp("untrained") / "model").repository
+    add_task(repository, "digit", kind="digits", test_domain="rotate", options={"labels": "digit"})
+    import_model(repository, "mlgit:digits-cnn", "untrained")
+    train(repository, "digit", options=OPTIONS)
+    reset(repository, "HEAD", hard=True)
+    return repository.root
+
+
 @pytest.fixture
-def repo(day: Path) -> Repository:
-    return Repository(day)
+def repo(untrained: Path, tmp_path: Path) -> Repository:
+    return Repository(Path(shutil.copytree(untrained, tmp_path / "model")))
 
 
 def stop(repository: object, *_: object, **__: object) -> None:
@@ -63,18 +78,16 @@ def test_it_is_the_commit_of_a_run_and_leaves_nothing_waiting(repo: Repository) 
 
 
 def test_one_that_is_stopped_before_its_branch_moves_leaves_nothing_and_can_be_repeated(
-    repo: Repository, monkeypatch: pytest.MonkeyPatch, fingerprint: Callable[[Path], dict[str, str]]
+    repo: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_and_commit(repo, "digit", options=OPTIONS)
     before, files = repo.head, [path.read_bytes() for path in repo.root.glob("*.safetensors")]
-    again = replace(OPTIONS, again=True)
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "advance", stop)
         with pytest.raises(Killed):
-            train_and_commit(repo, "digit", options=again)
+            train_and_commit(repo, "digit", options=OPTIONS)
     assert (repo.head, status(repo).changes, load_run(repo)) == (before, (), None)
     assert [path.read_bytes() for path in repo.root.glob("*.safetensors")] == files
-    assert train_and_commit(repo, "digit", options=again).commit.parents[0].id == before
+    assert train_and_commit(repo, "digit", options=OPTIONS).commit.parents[0].id == before
 
 
 @pytest.mark.parametrize("message", [" ", "\ud800"])
