@@ -1,12 +1,12 @@
 """MobileNetV1 for images that mlgit normalises as ImageNet's usually are; the published weights want [-1, 1].
 
-On a CPU it takes half the time of the plain module: frozen batch norm goes into the convolutions, and images lie in memory
-with their channels last. What it computes is the same up to rounding.
+On a CPU it takes half the time of the plain module: frozen batch norm goes into the convolutions, and images lie in
+memory with their channels last. What it computes is the same up to rounding.
 """
 
 import torch
 from mobilenet import ConvBN, MobileNetV1
-from torch.nn import functional as F
+from torch.nn.functional import conv2d, pad, relu6
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -21,11 +21,11 @@ class FoldedConvBN(ConvBN):
             return super().forward(x)
         padding = self.kernel // 2
         if self.stride == 2:  # TensorFlow pads at the end
-            x, padding = F.pad(x, (0, 1, 0, 1)), 0
+            x, padding = pad(x, (0, 1, 0, 1)), 0
         scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
         weight = self.conv.weight * scale[:, None, None, None]
         shift = self.bn.bias - self.bn.running_mean * scale
-        return F.relu6(F.conv2d(x, weight, shift, self.stride, padding, 1, self.conv.groups), inplace=True)
+        return relu6(conv2d(x, weight, shift, self.stride, padding, 1, self.conv.groups), inplace=True)
 
 
 class Network(MobileNetV1):

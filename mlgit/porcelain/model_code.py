@@ -22,7 +22,7 @@ from mlgit.porcelain.model_settings import settings_digest
 
 MAX_FILES = 1_000
 MAX_BYTES = 10 * 10**6
-PACKAGES = frozenset({"mlgit", "numpy", "timm", "torch", "torchvision", "transformers"})
+PACKAGES = frozenset({"mlgit", "numpy", "safetensors", "timm", "torch", "torchvision", "transformers"})
 """Whose version says which code they are."""
 _LOADED_S = time.time()
 
