@@ -193,6 +193,12 @@ def test_code_from_a_foreign_package_has_no_facts(
     assert code(root) is None
 
 
+def test_code_that_loads_weights_with_safetensors_is_known(root: Path) -> None:
+    source = root / "net.py"
+    source.write_text(source.read_text() + "\n\ndef load(path):\n    from safetensors.torch import load_file\n")
+    assert "safetensors" in str((code(root) or {}).get("packages"))
+
+
 def test_an_environment_in_the_folder_is_foreign(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "env").mkdir()
     (root / "env" / "pyvenv.cfg").write_text("")
