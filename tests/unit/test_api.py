@@ -81,6 +81,7 @@ def test_code_runs_nowhere_without_trust_and_everywhere_with_it(tmp_path: Path) 
     (repo.root / "net.py").write_text(NET)
     repo.add_task("digit", kind="digits", test_domain="rotate")
     repo.import_model("python:net:create", options=ImportOptions(trust_code=True))
+    repo.commit(message="the code, so that every branch has it")
     (tmp_path / "c.toml").write_text(
         'name = "c"\ntask = "digit"\nsplit = "test"\n[[threshold]]\nmetric = "accuracy"\nat_least = 0.0\n'
     )
