@@ -38,5 +38,5 @@ mlgit recipe all --task PACS --test-domain "$domain" --aux natural_images --aux 
     --steps 300 --eval-every 50 --freeze-steps 15 --jobs 2 --threads 1 --trust-code
 mlgit recipe table --task "PACS@$domain"
 mlgit recipe figures --task "PACS@$domain" --out "figures-$domain" --trust-code
-mlgit log --graph --all | head -n 100
+mlgit log --graph --oneline --all
 mlgit du
