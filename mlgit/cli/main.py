@@ -102,10 +102,18 @@ def run() -> NoReturn:
     gc.set_threshold(GARBAGE_AFTER)
     try:
         code = main()
+        _finish_undisturbed()
     finally:
         if "torch" not in sys.modules:  # triton, which it brings, complains at length about objects left at the end
             gc.freeze()  # the process ends: no use in a search for garbage among all that was imported
     sys.exit(code)
+
+
+def _finish_undisturbed() -> None:
+    """Ignore Ctrl-C while Python takes itself down: what the command did is done, and its exit code has to say so."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(arguments: Sequence[str]) -> int:

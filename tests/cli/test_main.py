@@ -465,6 +465,32 @@ def test_an_interrupt_during_imports_is_told_like_any_other(mlgit: Callable, mon
     assert (ran.exit_code, ran.stderr) == (130, "error: interrupted\n" + STATUS)
 
 
+@pytest.mark.parametrize(
+    "late",
+    ["atexit.register(interrupt)", "sys.interrupted = Late()"],
+    ids=["while exit functions run", "when Python has given its handlers back"],
+)
+@pytest.mark.parametrize(("arguments", "code"), [(["version"], 0), (["nonsense"], 2)])
+def test_ctrl_c_after_the_end_of_a_command_does_not_change_how_it_ended(
+    late: str, arguments: list[str], code: int
+) -> None:
+    source = f"""
+import atexit, os, signal, sys
+def interrupt(kill=os.kill, number=int(signal.SIGINT), process=os.getpid()):
+    kill(process, number)
+class Late:
+    def __del__(self, interrupt=interrupt):
+        interrupt()
+{late}
+from mlgit.cli.main import run
+run()
+"""
+    undisturbed = subprocess.run([sys.executable, "-m", "mlgit", *arguments], capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", source, *arguments], capture_output=True, check=False)
+    assert (undisturbed.returncode, undisturbed.stdout, undisturbed.stderr) == (code, done.stdout, done.stderr)
+    assert done.returncode == code
+
+
 def test_handlers_are_as_before_when_mlgit_returns(mlgit: Callable, program: ModuleType) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)]
     mlgit("thing", "list")
