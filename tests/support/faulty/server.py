@@ -59,6 +59,12 @@ def look(place: str) -> dict[str, Any]:
     }
 
 
+def held(place: str) -> dict[str, str]:
+    """Return the weights each ref of the repository leads to: the same ones, however long it took to make them."""
+    repository = Repository(Path(place) / "model")
+    return {name: repository.commit_of(repository.resolve(name)).manifest for name in repository.refs.names()}
+
+
 def untimed(root: Path) -> dict[str, str]:
     """Return for the head of each branch, by its id, which commit it were if it did not tell how long it took."""
     found: dict[str, str] = {}
@@ -89,7 +95,7 @@ def fresh(start: str, place: str) -> None:
     shutil.copytree(start, place, symlinks=True)
 
 
-STEPS = {"mlgit": mlgit, "look": look, "leftovers": leftovers, "scripts": scripts, "fresh": fresh}
+STEPS = {"mlgit": mlgit, "look": look, "leftovers": leftovers, "scripts": scripts, "fresh": fresh, "held": held}
 
 
 def child(request: dict[str, Any], outputs: tuple[int, int], answer: int, shim: ctypes.CDLL) -> None:

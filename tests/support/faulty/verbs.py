@@ -108,6 +108,7 @@ _ALL: dict[str, Verb] = {
     "commit": Verb(("commit", "-m", "three"), edit=_edit),
     "commit of much": Verb(("commit", "-m", "three"), edit=_edit_much),
     "merge": Verb(("merge", "main", "like-main", "-m", "merged")),
+    "merge --onto": Verb(("merge", "main", "like-main", "--onto", "merged", "-m", "merged")),
     "tag": Verb(("tag", "v2")),
     "tag with a message": Verb(("tag", "v2", "-m", "second")),
     "tag -d": Verb(("tag", "-d", "v1")),
@@ -159,6 +160,17 @@ _ALL: dict[str, Verb] = {
 
 _KNOWN = {name for panel in main.VERBS.values() for name in panel}
 VERBS = {name: verb for name, verb in _ALL.items() if verb.arguments[0] in _KNOWN}
+IN_STEPS = {
+    "sweep": Verb(("sweep", "--task", "digit", "--from", "HEAD", "--runs", "2", *TRAINING), learned=True),
+    "train --onto --collect": Verb(
+        ("train", "--task", "digit", "--from", "HEAD", "--onto", "a/run", "--collect", "moving", *TRAINING),
+        learned=True,
+    ),
+    "recipe": Verb(
+        ("recipe", "soup", "--task", "digit", "--test-domain", "rotate", "--runs", "2", *TRAINING), learned=True
+    ),
+}
+"""Commands that move several refs one after the other."""
 
 
 def arrange(program: Program, place: Path) -> Path:
