@@ -294,6 +294,7 @@ def questions(shape: Shape, ids: Sequence[str]) -> dict[str, list[str]]:
         "branch --contains, old": ["branch", "--contains", ids[count // 10]],
         "branch --contains, new": ["branch", "--contains", ids[count * 9 // 10]],
         "branch --merged": ["branch", "--merged", "side"],
+        "far ancestor": ["log", "-n", "1", "--oneline", f"main~{count // 4}"],
         "prefix of an id": ["log", "-n", "1", "--oneline", ids[count // 3][:12]],
     }
 

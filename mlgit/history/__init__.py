@@ -7,6 +7,7 @@ here changes a repository. ``lineage`` (which needs networkx) and ``graph`` are 
 from mlgit.history.ancestry import (
     Order,
     ancestors,
+    first_ancestor,
     is_ancestor,
     merge_bases,
     parent_ids,
@@ -27,6 +28,7 @@ __all__ = [
     "Read",
     "RefSource",
     "ancestors",
+    "first_ancestor",
     "is_ancestor",
     "merge_bases",
     "names_by_commit",

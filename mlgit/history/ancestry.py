@@ -206,6 +206,24 @@ def _reaches(nodes: Nodes, tip: int, target: int, reaches: dict[int, bool]) -> b
     return reaches[tip]
 
 
+def first_ancestor(
+    read: Read, start: CommitId, steps: int, *, graph: GraphSource | None = None
+) -> tuple[CommitId, int]:
+    """Follow first parents, as ``start~steps``.
+
+    Returns:
+        The commit that was reached, and how many steps were left when there was no parent any more: 0, or all is said.
+    """
+
+    def question(nodes: Nodes) -> tuple[CommitId, int]:
+        node, left = nodes.node(start), steps
+        while left and (parents := nodes.parents(node)):
+            node, left = parents[0], left - 1
+        return nodes.id(node), left
+
+    return ask(read, graph, question)
+
+
 def merge_bases(read: Read, a: CommitId, *others: CommitId, graph: GraphSource | None = None) -> list[CommitId]:
     """Return the best common ancestors of two commits, as ``git merge-base --all``.
 

@@ -62,6 +62,9 @@ class ObjectSource(Protocol):
     @overload
     def read_record(self, object_id: TagId, /) -> Tag: ...
 
+    def graph(self) -> GraphSource | None:
+        """Return what is known of the shape of the history without reading commits; None for nothing."""
+
 
 class GraphSource(Protocol):
     """The shape of a part of the history, known without reading commits; with a commit it knows all its ancestors.

@@ -15,6 +15,7 @@ from itertools import repeat
 from unicodedata import category
 
 from mlgit.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlgit.history.ancestry import first_ancestor
 from mlgit.history.interfaces import ObjectSource, RefSource
 from mlgit.history.names import BRANCHES, KINDS, REMOTES, TAGS, peel, possible_full_names, short_names, split_kind
 from mlgit.history.names import short_name as _short
@@ -29,6 +30,8 @@ _STEP = re.compile(r"([~^])([0-9]*)")
 _PATTERN = re.compile(r"[*?\[]")
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 _MAX_BYTES = 1000
+_FAR = 100
+"""So many first parents are read one after the other; for more of them the graph is asked."""
 
 Step = tuple[str, int]
 
@@ -235,7 +238,10 @@ def _fits(full_name: str, prefix: str, pattern: str) -> bool:
 
 def _follow(text: str, start: CommitId, steps: Iterable[Step], objects: ObjectSource) -> CommitId:
     current = start
-    for sign, number in steps:
+    for sign, wanted in steps:
+        number = wanted
+        if sign == "~" and number > _FAR and (graph := objects.graph()) is not None:
+            current, number = first_ancestor(objects.read_record, current, number, graph=graph)
         for which in repeat(1, number) if sign == "~" else repeat(number, min(number, 1)):
             parents = objects.read_record(current).parents
             if which > len(parents):

@@ -67,7 +67,7 @@ def tips(repository: Repository) -> list[CommitId]:
 @contextmanager
 def ancestry(repository: Repository) -> Iterator[Ancestry]:
     """Return a context manager for questions about the ancestors of commits."""
-    asked = Ancestry(repository, CommitGraph.load(graph_path(repository)))
+    asked = Ancestry(repository, repository.objects.graph())
     yield asked
     asked.keep(after=WRITE_AFTER)
 

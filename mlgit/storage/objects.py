@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported by those who need them: most runs write nothing an
 
     from mlgit.objects import CertificateResult, Commit, Manifest, Tag
     from mlgit.storage.collect import Collector
+    from mlgit.storage.commit_graph import CommitGraph
     from mlgit.storage.transaction import Transaction
 
 
@@ -236,6 +237,12 @@ class ObjectDatabase:
                 if digest not in seen and kind in (None, found):
                     seen.add(digest)
                     yield ID_TYPES[found].from_digest(digest)
+
+    def graph(self) -> CommitGraph | None:
+        """Return the commit-graph file, mapped; None without a sound one."""
+        from mlgit.storage.commit_graph import NAME, CommitGraph  # noqa: PLC0415 - few questions need it
+
+        return CommitGraph.load(self.root / NAME)
 
     def with_prefix(self, prefix: str, kind: str | None = None) -> list[ObjectId]:
         """Return the ids that start with these hexadecimal digits, sorted; of one kind, if it is given."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlgit.history import GraphSource
 from mlgit.objects import (
     Commit,
     CommitId,
@@ -99,6 +100,8 @@ class Store:
         self.refs: dict[str, ObjectId] = {}
         self.head_target: str | CommitId = "refs/heads/main"
         self.lookups: list[str] = []
+        self.commits_read = 0
+        self.known: GraphSource | None = None
         self.logs: dict[str, list[Store.Change]] = {}
 
     def commit(self, message: str, *parents: CommitId, seconds: int = 0) -> CommitId:
@@ -141,7 +144,11 @@ class Store:
         return [one for one in self.objects if one.startswith(prefix) and kind in (None, one.kind)]
 
     def read_record(self, object_id: ObjectId) -> object:
+        self.commits_read += isinstance(object_id, CommitId)
         return self.objects[object_id]
+
+    def graph(self) -> GraphSource | None:
+        return self.known
 
 
 @pytest.fixture

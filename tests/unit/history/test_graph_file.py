@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgit.history import ancestors, is_ancestor, merge_bases, reached_among, that_reach
+from mlgit.history import ancestors, first_ancestor, is_ancestor, merge_bases, reached_among, that_reach
 from mlgit.storage.commit_graph import CommitGraph, Shape, build, check, damage, grown, shape_of, write
 
 Shapes = list[tuple[int, list[int]]]
@@ -56,6 +56,19 @@ def test_a_graph_of_any_part_of_the_history_changes_no_answer(history, shape, da
     pick = st.sampled_from(built.ids)
     a, b, some = data.draw(pick), data.draw(pick), data.draw(st.lists(pick, min_size=1, max_size=4, unique=True))
     assert answers(built, a, b, some, graph) == answers(built, a, b, some, None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shape=shapes(), data=st.data(), steps=st.integers(0, 16))
+def test_the_first_ancestor_is_found_along_first_parents_with_any_graph(history, shape, data, steps):
+    built = history(shape)
+    graph = graph_of(built, data.draw(st.lists(st.sampled_from(range(len(shape))), max_size=3)))
+    number = data.draw(st.integers(0, len(shape) - 1))
+    found = first_ancestor(built.read, built.ids[number], steps, graph=graph)
+    left = steps
+    while left and shape[number][1]:
+        number, left = shape[number][1][0], left - 1
+    assert found == (built.ids[number], left)
 
 
 @settings(max_examples=60, deadline=None)

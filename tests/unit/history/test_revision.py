@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mlgit.errors import InvalidInputError, MlgitError, NotFoundError
 from mlgit.history import resolve, resolve_many
 from mlgit.objects import BlobId, CertificateId, CommitId, TagId
+from mlgit.storage.commit_graph import CommitGraph, grown, shape_of
 
 
 @pytest.fixture
@@ -303,3 +304,25 @@ def test_a_pattern_that_fits_nothing_is_not_found(store, line, pattern):
 def test_one_bad_revision_among_many_is_refused(store, line):
     with pytest.raises(InvalidInputError, match="ranges"):
         resolve_many(["main", "main..soup"], store, store)
+
+
+def test_a_far_ancestor_is_found_with_the_graph_and_without_it(store):
+    ids = [store.commit("0")]
+    for number in range(1, 300):
+        ids.append(store.commit(str(number), ids[-1]))
+    store.refs["refs/heads/main"] = ids[-1]
+
+    def answers():
+        store.commits_read = 0
+        found = resolve("main~250", store, store), resolve("main^~2~120^", store, store)
+        message = refused(store, "main~300", NotFoundError, "unknown-revision").message
+        return *found, message, store.commits_read
+
+    *without, reads = answers()
+    assert without == [ids[49], ids[175], f"'main~300' does not exist: {ids[0].short} has no parents"]
+    assert reads > 500
+    data = grown(None, lambda one: shape_of(store.objects[one]), [ids[280]])
+    store.known = CommitGraph(data)  # of an earlier day: the newest commits are not in it
+    *with_it, reads = answers()
+    assert with_it == without
+    assert reads < 100
