@@ -193,7 +193,7 @@ def _named(repository: Repository, how: RunOptions) -> dict[str, str]:
 def _execute(
     command: Sequence[str], directory: Path, environment: Mapping[str, str], folder: ScriptFolder, relay: Relay | None
 ) -> None:
-    with folder.log.open("wb") as stream:
+    with folder.open_log() as stream:
         code = run_child(command, directory=directory, environment=environment, log=stream, relay=relay)
     if code == 0:
         return

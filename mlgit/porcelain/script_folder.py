@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from mlgit.errors import ConflictError, InvalidInputError
 from mlgit.fileio import file_system_error
@@ -63,6 +64,17 @@ class ScriptFolder:
         """What it printed."""
         return self.path / _LOG
 
+    def open_log(self) -> BinaryIO:
+        """Open what takes all that it prints.
+
+        Raises:
+            FileSystemError: The operating system refused.
+        """
+        try:
+            return self.log.open("wb")
+        except OSError as error:
+            raise file_system_error(error, "create", self.log) from error
+
     def remove(self, kept: frozenset[str] = frozenset()) -> None:
         """Remove it, but for ``kept``."""
         if not kept:
@@ -102,9 +114,9 @@ def script_folder(repository: Repository) -> Iterator[ScriptFolder]:
         lock.release()
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, *, exist_ok: bool = False) -> None:
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=exist_ok)
     except OSError as error:
         raise file_system_error(error, "create", path) from error
 
@@ -140,7 +152,7 @@ def give(repository: Repository, folder: ScriptFolder, manifest: Manifest, *, as
     for file in manifest.files:
         if as_pt and isinstance(file, TensorFile):
             continue
-        (folder.input / file.path).parent.mkdir(parents=True, exist_ok=True)
+        _make((folder.input / file.path).parent, exist_ok=True)
         write_file_of(repository, manifest, file, folder.input / file.path)
     if as_pt:
         export(StoredWeights(repository.objects, manifest), folder.input / _PT, "pt")

@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mlgit import Repository
+from mlgit.porcelain.script_folder import ScriptFolder
 
 TRAIN = """\
 import argparse, json
@@ -241,6 +242,19 @@ def test_what_cannot_be_run_leaves_nothing(
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
     runs = model / ".mlgit" / "runs"
     assert not runs.exists() or not list(runs.iterdir())
+
+
+def test_a_log_that_cannot_be_made_is_one_clear_error(
+    mlgit: Callable, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptFolder, "log", property(lambda folder: folder.path / "missing" / "log"))
+    ran = mlgit("run", "--", sys.executable, "-c", "")
+    assert ran.exit_code == 16
+    error, hint = ran.stderr.splitlines()
+    assert error.startswith("error: cannot create '")
+    assert error.endswith("missing/log': no such file or directory")
+    assert hint.startswith("hint: nothing was changed")
+    assert list((model / ".mlgit/runs").iterdir()) == []
 
 
 def test_weights_that_no_commit_holds_are_never_replaced(mlgit: Callable, model: Path, script: Callable) -> None:
