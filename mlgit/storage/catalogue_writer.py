@@ -29,6 +29,7 @@ from mlgit.storage.catalogue import (
     bucket_checksum,
 )
 from mlgit.storage.directories import make_directories
+from mlgit.storage.owner import INCOMING, temporary_name
 from mlgit.storage.pack import Pack
 
 ENTRIES_PER_BUCKET = 256
@@ -198,7 +199,7 @@ def _write(root: Path, order: Sequence[str], sources: Sequence[_Source]) -> str:
         make_directories(folder, root)
     except OSError as error:
         raise file_system_error(error, "create", folder) from error
-    with replacing(folder / name, durable=False) as stream:
+    with replacing(folder / name, durable=False, temporary_name=temporary_name(INCOMING)) as stream:
         stream.seek(entries_at)
         for number, rows in enumerate(chain.from_iterable(_parts(sources, total, bits))):
             data = rows.tobytes()

@@ -20,6 +20,7 @@ from blake3 import blake3
 from mlgit.errors import CorruptObjectError, NotFoundError
 from mlgit.fileio import replacing
 from mlgit.objects import Commit, CommitId
+from mlgit.storage.owner import INCOMING, temporary_name
 
 NAME = "commit-graph"
 _MAGIC = b"\x89MLGCG\r\n"
@@ -203,7 +204,7 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         FileSystemError: The operating system refused.
     """
-    with replacing(path, durable=False) as stream:
+    with replacing(path, durable=False, temporary_name=temporary_name(INCOMING)) as stream:
         stream.write(data)
 
 

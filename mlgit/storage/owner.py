@@ -22,6 +22,8 @@ from mlgit.fileio import random_hex
 
 _FIELDS = 5
 TEMPORARY = ".tmp"
+INCOMING = "incoming-"
+"""What the names of files in the folder of packs, and in that of its catalogues, begin with until they are complete."""
 
 
 @dataclass(frozen=True, slots=True)

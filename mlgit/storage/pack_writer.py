@@ -14,14 +14,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from mlgit.errors import CorruptObjectError
-from mlgit.fileio import file_system_error, random_hex, sync_directory
+from mlgit.fileio import file_system_error, sync_directory
 from mlgit.storage import pack_format as layout
 from mlgit.storage.encoder import Encoded
-from mlgit.storage.owner import Owner
+from mlgit.storage.owner import INCOMING, TEMPORARY, Owner, temporary_name
 from mlgit.storage.pack_folder import pack_name
 from mlgit.storage.pack_format import ChunkEntry, ObjectEntry
 
-TEMPORARY_PREFIX, TEMPORARY_SUFFIX = "incoming-", ".tmp"
 STALE_AFTER_S = 24 * 3600
 _BUFFER_BYTES = 1 << 20
 
@@ -38,7 +37,7 @@ class PackWriter:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.path = root / f"{TEMPORARY_PREFIX}{Owner.current().tag}-{random_hex()}{TEMPORARY_SUFFIX}"
+        self.path = root / temporary_name(INCOMING)
         self.chunks: list[ChunkEntry] = []
         self._buffer = bytearray(layout.HEADER.pack(layout.MAGIC, layout.VERSION, 0))
         self._end = len(self._buffer)
@@ -148,12 +147,12 @@ class PackWriter:
 
 
 def remove_stale(root: Path) -> None:
-    """Remove the temporary files that killed processes left in the folder of packs."""
+    """Remove the temporary files that killed processes left in the folder of packs, or in that of its catalogues."""
     here = Owner.current()
     with suppress(OSError), os.scandir(root) as entries:
         for entry in entries:
-            if not entry.name.endswith(TEMPORARY_SUFFIX):  # of packs, and of the catalogue
+            if not entry.name.endswith(TEMPORARY):
                 continue
-            tag = entry.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0]
+            tag = entry.name.removeprefix(INCOMING).rpartition("-")[0]
             if here.owns(tag) is False or time.time() - entry.stat().st_mtime > STALE_AFTER_S:
                 (root / entry.name).unlink(missing_ok=True)

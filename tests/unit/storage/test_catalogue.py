@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgit.objects import BlobId, blob_id
-from mlgit.storage import ObjectDatabase, catalogue, catalogue_writer, pack_folder
+from mlgit.storage import ObjectDatabase, catalogue, catalogue_writer, commit_graph, pack_folder
 from mlgit.storage.pack import Pack
 from mlgit.storage.pack_folder import PackFolder
 from mlgit.storage.pack_format import ObjectEntry
@@ -254,3 +256,30 @@ def test_what_a_catalogue_covers_is_found_without_listing_the_folder(
     monkeypatch.setattr(PackFolder, "refresh", None)
     digest = next(digest for each in catalogue.load_all(root, {}).values() for digest, _ in each.from_prefix(bytes(32)))
     assert ObjectDatabase(root).kind(BlobId.from_digest(digest)) == "blob"
+
+
+def test_what_a_writer_killed_in_a_catalogue_or_a_graph_leaves_is_removed_by_the_next_collector(
+    fast_path: Path, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = ObjectDatabase.create(fast_path / "objects").root
+
+    def killed(write: Callable[[], object]) -> None:
+        child = os.fork()
+        if child == 0:
+            try:
+                monkeypatch.setattr(Path, "replace", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                write()
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+    fill(root, range(4))
+    folder = PackFolder(root)
+    folder.refresh()
+    killed(folder.write_catalogue)
+    killed(lambda: commit_graph.write(root / commit_graph.NAME, b"half"))
+    left = {path.name for path in root.rglob("*.tmp")}
+    assert len(left) == 2
+    ObjectDatabase(root).collector().tidy()
+    assert [path.name for path in root.rglob("*.tmp")] == []
+    check(root, 4)
