@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mlgit.interrupts import held_back
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -32,7 +34,7 @@ class Workers:
         self._pid = 0
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
-        """Run ``function`` in a thread."""
+        """Run ``function`` in a thread; ``InOrder`` keeps Ctrl-C out of it."""
         with self._lock:
             if self._pool is None or self._pid != os.getpid():
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most runs need no threads
@@ -60,7 +62,8 @@ class InOrder(Generic[T]):
 
     def submit(self, function: Callable[[], T]) -> Iterator[T]:
         """Start ``function``; yield the results that must be taken to keep within the window."""
-        self._futures.append(self._workers.submit(function))
+        with held_back():  # between its steps Ctrl-C would leave a lock taken, or a thread that nobody ends
+            self._futures.append(self._workers.submit(function))
         while len(self._futures) > self._window:
             yield self._futures.popleft().result()
 
