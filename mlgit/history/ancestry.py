@@ -212,7 +212,7 @@ def first_ancestor(
     """Follow first parents, as ``start~steps``.
 
     Returns:
-        The commit that was reached, and how many steps were left when there was no parent any more: 0, or all is said.
+        The commit that was reached, and how many steps were left because it has no parent.
     """
 
     def question(nodes: Nodes) -> tuple[CommitId, int]:
