@@ -1,8 +1,8 @@
 """MobileNetV1 for images that mlgit normalises as ImageNet's usually are; the published weights want [-1, 1].
 
 On a CPU it takes half the time of the plain module: frozen batch norm goes into the convolutions, and images lie in
-memory with their channels last. What it computes is the same up to rounding. In bfloat16, where the processor multiplies
-that (AVX512-BF16), training takes 0.6 times as long again.
+memory with their channels last. What it computes is the same up to rounding. In bfloat16, where the processor has
+AVX512-BF16, training takes 0.6 times as long again.
 """
 
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from mlgit.weights.types import Weights, forms
 
 AVERAGE = "mlgit average 1\n"
 """Names the arithmetic of averages; another one wherever their bits would be others."""
+_POWER_OF_TWO = 0.5  # the mantissa that ``frexp`` gives it
 
 
 class HeldWeights(dict[str, torch.Tensor]):
@@ -66,16 +68,22 @@ def weights_content(weights: Weights, contents: Mapping[str, str | None] | None 
     return blake3(b"mlgit weights 1\n" + canonical_json(rows)).hexdigest()
 
 
-def average_content(contents: Sequence[str | None], factors: Sequence[float], divisor: float) -> str | None:
-    """Return what names ``(f_1 * x_1 + f_2 * x_2 + ...) / divisor``, the members taken in this order.
+def average_content(
+    contents: Sequence[str | None], factors: Sequence[float], divisor: float, *, dtype: str
+) -> str | None:
+    """Return what names ``(f_1 * x_1 + f_2 * x_2 + ...) / divisor``, in float64, the members taken in this order.
 
     Args:
         contents: What names each ``x``; None where nobody can tell.
         factors: One per member.
-        divisor: Not 0.
+        divisor: Above 0. Where it is a power of two it may as well divide the factors: so the middle of a path has the
+            name of the average of its ends.
+        dtype: Of all members. Sums of F64 may overflow before they are divided, so there both stay apart.
     """
     if None in contents:
         return None
+    if dtype != "F64" and math.frexp(divisor)[0] == _POWER_OF_TWO:
+        factors, divisor = [factor / divisor for factor in factors], 1.0
     terms: list[JsonValue] = [[content, float(factor).hex()] for content, factor in zip(contents, factors, strict=True)]
     if len(terms) == 2:  # a sum of two is the same in both orders
         terms.sort(key=str)

@@ -93,7 +93,7 @@ class LazyAverage(LazyWeights):
         contents = [tensor_content(member, name) for member in self._members]
         if self._rules[name] is not Rule.MEAN or (self._convex and len(set(contents)) == 1):
             return contents[0]
-        return average_content(contents, self._factors, self._divisor)
+        return average_content(contents, self._factors, self._divisor, dtype=self._forms[name].dtype)
 
     def parts(self, name: str) -> Iterator[Buffer]:
         """Yield a tensor's bytes in order; a large one is never in memory as a whole."""

@@ -168,7 +168,7 @@ class _Mean(LazyWeights):
         contents = self._contents[name]
         if self._sums[name].rule is not Rule.MEAN or len(set(contents)) == 1:
             return contents[0]
-        return average_content(contents, [1.0] * self._count, self._count)
+        return average_content(contents, [1.0] * self._count, self._count, dtype=self._entries[name].dtype)
 
     def parts(self, name: str) -> Iterator[Buffer]:
         """Yield the bytes of a tensor: all at once, since its sum is in memory too."""

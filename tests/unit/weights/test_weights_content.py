@@ -100,8 +100,30 @@ def test_ends_of_a_path_have_the_names_of_the_models():
 
 @pytest.mark.parametrize("factor", [0.5000000000000001, 0.25])
 def test_coefficients_that_differ_in_the_last_bit_give_another_name(factor):
-    assert average_content(["a", "b"], [0.5, 0.5], 1.0) != average_content(["a", "b"], [factor, 0.5], 1.0)
-    assert average_content(["a", "b"], [0.5, 0.5], 1.0) != average_content(["a", "b"], [0.5, 0.5], 2.0)
+    first = average_content(["a", "b"], [0.5, 0.5], 1.0, dtype="F32")
+    assert first != average_content(["a", "b"], [factor, 0.5], 1.0, dtype="F32")
+    assert first != average_content(["a", "b"], [0.5, 0.5], 2.0, dtype="F32")
+
+
+values = st.floats(width=32)
+
+
+@given(st.lists(st.lists(values, min_size=3, max_size=3), min_size=2, max_size=4))
+def test_the_middle_of_a_path_has_the_name_and_the_bits_of_the_average_of_two_or_four(rows):
+    members = [HeldWeights({"w": torch.tensor(row)}.items(), {"w": f"w {n}"}) for n, row in enumerate(rows)]
+    shares = [1 / len(members)] * len(members)
+    mean, middle = lazy_average(members, shares), lazy_mix(members, shares)
+    assert (weights_content(mean) == weights_content(middle)) is (len(members) != 3)
+    if len(members) != 3:
+        assert bits(mean) == bits(middle)
+
+
+def test_the_middle_of_a_path_has_another_name_where_a_sum_may_overflow():
+    tensors = [torch.tensor([value], dtype=torch.float64) for value in (1.6e308, 1.7e308)]
+    huge = [HeldWeights({"w": tensor}.items(), {"w": f"w {n}"}) for n, tensor in enumerate(tensors)]
+    mean, middle = lazy_average(huge, (0.5, 0.5)), lazy_mix(huge, (0.5, 0.5))
+    assert bits(mean) != bits(middle)
+    assert weights_content(mean) != weights_content(middle)
 
 
 def test_nothing_is_known_of_plain_tensors_and_of_what_is_made_of_them():
