@@ -1,8 +1,7 @@
 """MobileNetV1 for images that mlgit normalises as ImageNet's usually are; the published weights want [-1, 1].
 
-Frozen batch norm goes into the convolutions; what the network computes is the same up to rounding. Where a processor with
-AVX512-BF16 was measured, a training step took 0.87 times as long as that of the plain module, and in bfloat16 0.59 times
-as long again.
+Frozen batch norm goes into the convolutions; what the network computes is the same up to rounding. On a processor with
+AVX512-BF16 a training step takes 0.87 times as long as the plain module's, and in bfloat16 0.59 times as long again.
 """
 
 import torch
